@@ -1,0 +1,134 @@
+package atmost
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+	"time"
+)
+
+// Attempt is one execution of an operation, as its executor sees it.
+type Attempt struct {
+	ID        ID
+	Operation string
+	// Payload is the request's, byte for byte. It is shared, never to be modified.
+	Payload []byte
+	// Number counts the attempts for the key, from 1.
+	Number uint32
+	// Fence is higher than that of every earlier attempt for the key.
+	Fence int64
+	// Trace is the caller's trace context, to be passed on.
+	Trace Trace
+}
+
+// Trace is a W3C trace context, as the two headers carry it. Empty when the caller sent none.
+type Trace struct{ Parent, State string }
+
+// Executor performs an operation.
+type Executor interface {
+	// Execute makes one attempt, once, and tells how it ended. It returns soon after ctx ends, which the operation's time-out
+	// brings about, never the caller that is waiting. What it does not know it reports as Unknown. A panic counts as
+	// Unknown.
+	Execute(ctx context.Context, a Attempt) Outcome
+}
+
+// Prober finds out how an attempt ended whose outcome is unknown.
+type Prober interface {
+	// Probe asks once. State Unknown says that it still is not known. It changes nothing and may be called at any time.
+	Probe(ctx context.Context, id ID, attempt uint32) Outcome
+}
+
+// Operation is how one kind of action is executed. Zero values mean the defaults named.
+type Operation struct {
+	// Executor performs it. Without one the service cannot execute the operation.
+	Executor Executor
+	// Timeout bounds one attempt. Default 30 s.
+	Timeout time.Duration
+	// Concurrency bounds the attempts under way at a time. Default 64.
+	Concurrency int
+	// MaxPending bounds the requests accepted and not yet finished, those that wait for their turn included.
+	// Default 16 times Concurrency.
+	MaxPending int
+	// DuplicateWait is how long a duplicate waits for the execution it finds under way. Default 0.
+	DuplicateWait time.Duration
+	// OnUnknown says what follows when nobody knows how an attempt ended.
+	OnUnknown OnUnknown
+	// Prober is asked when OnUnknown is ProbeUnknown.
+	Prober Prober
+	// ProbeSettle is how long after the end of the lease a probe's "not executed" starts to count: until then the
+	// attempt may still be on its way. Default Timeout.
+	ProbeSettle time.Duration
+	// ResultRetention is how long a result is replayed. Default 24 h.
+	ResultRetention time.Duration
+	// KeyRetention is how long a key is remembered after its outcome, at least ResultRetention. Default 720 h.
+	KeyRetention time.Duration
+}
+
+// Defaults of an Operation.
+const (
+	DefaultTimeout         = 30 * time.Second
+	DefaultConcurrency     = 64
+	DefaultResultRetention = 24 * time.Hour
+	DefaultKeyRetention    = 720 * time.Hour
+
+	pendingPerSlot = 16
+)
+
+// Limits of an Operation's durations.
+const (
+	MaxTimeout   = time.Hour
+	MinRetention = time.Second
+	MaxRetention = 100 * 365 * 24 * time.Hour
+	// MaxWait bounds how long one request may wait for an execution that it did not start.
+	MaxWait = time.Minute
+)
+
+// operation is an Operation with its defaults filled in, and what the engine counts for it.
+type operation struct {
+	Operation
+	name    string
+	slots   chan struct{} // holds one element for each attempt under way
+	pending atomic.Int64
+}
+
+// newOperation fills in the defaults and checks the whole.
+func newOperation(name string, o Operation) (*operation, error) {
+	defaultTo(&o.Timeout, DefaultTimeout)
+	defaultTo(&o.Concurrency, DefaultConcurrency)
+	defaultTo(&o.MaxPending, pendingPerSlot*o.Concurrency)
+	defaultTo(&o.ProbeSettle, o.Timeout)
+	defaultTo(&o.ResultRetention, DefaultResultRetention)
+	defaultTo(&o.KeyRetention, max(DefaultKeyRetention, o.ResultRetention))
+	switch {
+	case name == "" || len(name) > MaxKeyLength:
+		return nil, fmt.Errorf("operation %q: its name must have 1 to %d bytes", name, MaxKeyLength)
+	case o.Timeout < time.Millisecond || o.Timeout > MaxTimeout:
+		return nil, fmt.Errorf("operation %q: timeout %v is not between 1ms and %v", name, o.Timeout, MaxTimeout)
+	case o.Concurrency < 1:
+		return nil, fmt.Errorf("operation %q: concurrency %d is not positive", name, o.Concurrency)
+	case o.MaxPending < o.Concurrency:
+		return nil, fmt.Errorf("operation %q: max_pending %d is less than concurrency %d", name, o.MaxPending, o.Concurrency)
+	case o.DuplicateWait < 0 || o.DuplicateWait > MaxWait:
+		return nil, fmt.Errorf("operation %q: duplicate_wait %v is not between 0s and %v", name, o.DuplicateWait, MaxWait)
+	case o.ProbeSettle < 0:
+		return nil, fmt.Errorf("operation %q: probe_settle %v is negative", name, o.ProbeSettle)
+	case o.OnUnknown == ProbeUnknown && o.Executor != nil && o.Prober == nil:
+		return nil, fmt.Errorf("operation %q: on_unknown is probe, but there is nothing to probe with", name)
+	case o.ResultRetention < MinRetention || o.ResultRetention > MaxRetention:
+		return nil, fmt.Errorf("operation %q: result_retention %v is not between %v and %v", name, o.ResultRetention, MinRetention, MaxRetention)
+	case o.KeyRetention < o.ResultRetention || o.KeyRetention > MaxRetention:
+		return nil, fmt.Errorf("operation %q: key_retention %v is not between result_retention %v and %v", name, o.KeyRetention, o.ResultRetention, MaxRetention)
+	}
+	return &operation{Operation: o, name: name, slots: make(chan struct{}, o.Concurrency)}, nil
+}
+
+func defaultTo[T comparable](p *T, value T) {
+	var zero T
+	if *p == zero {
+		*p = value
+	}
+}
+
+func (o *operation) policy() Policy {
+	return Policy{OnUnknown: o.OnUnknown, ExecutedBy: ByService, ResultRetention: o.ResultRetention, KeyRetention: o.KeyRetention}
+}

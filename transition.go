@@ -1,0 +1,242 @@
+package atmost
+
+// This file holds the rules: which event leads from which state to which. Everything else in the project asks it, or, where a
+// store expresses a rule in its engine's own language, is compared with it by the conformance suite.
+//
+// A record is aged to the store's now before an event is judged; whatever the rules do not allow is refused and changes
+// nothing.
+
+import (
+	"time"
+
+	"github.com/atmost-dev/atmost/fingerprint"
+)
+
+// Instant is one reading of a store's clock.
+type Instant struct {
+	// Now judges leases and stamps what is written.
+	Now Time
+	// Expiry judges retention. It equals Now, but stands still while the clock cannot be trusted.
+	Expiry Time
+}
+
+// Step is what one event made of a record.
+type Step struct {
+	// Record is how the record stands now, aged.
+	Record Record
+	// Changed tells that the event changed the record, which must be durable before anybody learns of it.
+	// It can be true beside an error: a refused report may leave a trace.
+	Changed bool
+	// Late tells that the report came after the attempt had been given up for unknown.
+	Late bool
+	// Contradiction tells that the report differs from what was held to be true: the operation may have run twice.
+	Contradiction bool
+}
+
+// Event is what can happen to a record: *Claim, *Renew, *Finish, *Resolve or Restart.
+type Event interface {
+	apply(r Record, now Time) (Step, error)
+}
+
+// Transition judges event against r at a moment. It is pure: the same arguments give the same answer, r is not modified.
+// The error is an *Error. On an absent record, r.ID must be set, and r.Fence if an earlier life of the key is known.
+func Transition(r Record, event Event, at Instant) (Step, error) {
+	return event.apply(Age(r, at), at.Now)
+}
+
+// Age returns r as it stands at a moment, when nothing but time has happened: a lease that ran out has lapsed, a result
+// past its retention is gone, a key past its own is absent.
+func Age(r Record, at Instant) Record {
+	if r.State == Processing && at.Now >= r.Deadline {
+		r = r.doubted(r.Deadline, Outcome{Message: "the lease ended without a report"})
+	}
+	if r.KeyExpires != 0 && at.Expiry >= r.KeyExpires {
+		return Record{ID: r.ID, Fence: r.Fence}
+	}
+	if r.resultExpires() && at.Expiry >= r.ResultExpires {
+		r.Result, r.NotKept, r.Message = nil, Expired, ""
+	}
+	return r
+}
+
+// Claim asks for the right to execute.
+type Claim struct {
+	Operation   string
+	Fingerprint fingerprint.Fingerprint
+	// Token becomes the lease's. A claim whose answer was lost is repeated with the same token.
+	Token Token
+	// Lease is how long the right lasts.
+	Lease  time.Duration
+	Policy Policy
+}
+
+// Won reports whether a record that answered the claim says that the right is the claimer's.
+func (c *Claim) Won(r Record) bool { return r.State == Processing && r.Token.Equal(c.Token) }
+
+func (c *Claim) apply(r Record, now Time) (Step, error) {
+	switch {
+	case r.State == Absent:
+		return c.start(Record{ID: r.ID, Fence: r.Fence, CreatedAt: now}, now), nil
+	case r.Operation != c.Operation:
+		return Step{Record: r}, &Error{Code: CodeOperationMismatch, Message: "this key was used for another operation"}
+	case r.Fingerprint.Algorithm != c.Fingerprint.Algorithm:
+		// Another release's way to fingerprint: nothing can be said about equality.
+		return Step{Record: r}, &Error{Code: CodeStoreUnavailable, Message: "the key's fingerprint is of another version; ask again"}
+	case r.Fingerprint != c.Fingerprint:
+		return Step{Record: r}, &Error{Code: CodePayloadMismatch, Message: "this key was used with another payload"}
+	case r.State == NotExecuted && !r.Token.Equal(c.Token):
+		if r.SettledBy != ByReport {
+			past := append(make([]Past, 0, len(r.Past)+1), r.Past...)
+			past = append(past, Past{Token: r.Token})
+			r.Past = past[max(0, len(past)-MaxPast):]
+		}
+		return c.start(r, now), nil
+	}
+	return Step{Record: r}, nil
+}
+
+// start begins the next attempt.
+func (c *Claim) start(r Record, now Time) Step {
+	r.Operation, r.Fingerprint, r.Policy = c.Operation, c.Fingerprint, c.Policy
+	r.Attempt++
+	r.Fence = max(int64(now), r.Fence+1)
+	r.Token, r.Deadline = c.Token, now.Add(c.Lease)
+	r.Outcome, r.SettledBy = Outcome{State: Processing}, ByReport
+	r.UpdatedAt, r.ResultExpires, r.KeyExpires = now, 0, 0
+	return Step{Record: r, Changed: true}
+}
+
+// Renew asks for more time. The deadline moves to Lease from now, never back.
+type Renew struct {
+	Token Token
+	Lease time.Duration
+}
+
+func (e *Renew) apply(r Record, now Time) (Step, error) {
+	if r.State != Processing || !r.Token.Equal(e.Token) {
+		return Step{Record: r}, leaseLost()
+	}
+	deadline := now.Add(e.Lease)
+	if deadline <= r.Deadline {
+		return Step{Record: r}, nil
+	}
+	r.Deadline, r.UpdatedAt = deadline, now
+	return Step{Record: r, Changed: true}, nil
+}
+
+// Finish reports how the attempt that holds Token ended. It is repeated when its answer was lost.
+type Finish struct {
+	Token   Token
+	Outcome Outcome
+}
+
+func (e *Finish) apply(r Record, now Time) (Step, error) {
+	if r.State == Absent || !r.Token.Equal(e.Token) {
+		return e.stale(r, now)
+	}
+	o, told := e.Outcome, r.SettledBy == ByReport
+	switch {
+	case r.State == Processing:
+		return Step{Record: r.ended(o, ByReport, now), Changed: true}, nil
+	case !told && o.State == Unknown:
+		return Step{Record: r}, nil // nothing that was not known before
+	case r.State == Unknown:
+		return Step{Record: r.ended(o, ByReport, now), Changed: true, Late: true}, nil
+	case r.State == NotExecuted && !told:
+		r = r.ended(o, ByReport, now)
+		contradiction := o.State != NotExecuted
+		if contradiction {
+			r.Contradictions++
+		}
+		return Step{Record: r, Changed: true, Late: true, Contradiction: contradiction}, nil
+	case told && r.Outcome.same(o):
+		return Step{Record: r}, nil
+	case told:
+		return Step{Record: r}, &Error{Code: CodeAlreadyFinished, Message: "another outcome was already reported with this token"}
+	case r.State == o.State:
+		return Step{Record: r}, nil // somebody settled it first, and was right
+	}
+	r.Contradictions++
+	r.UpdatedAt = now
+	return Step{Record: r, Changed: true, Contradiction: true}, leaseLost()
+}
+
+// stale judges a report whose token is not the newest attempt's.
+func (e *Finish) stale(r Record, now Time) (Step, error) {
+	if !e.Outcome.State.Final() {
+		return Step{Record: r}, leaseLost()
+	}
+	for i, p := range r.Past {
+		if !p.Token.Equal(e.Token) || p.Contradicted {
+			continue
+		}
+		r.Past = append([]Past(nil), r.Past...)
+		r.Past[i].Contradicted = true
+		r.Contradictions++
+		r.UpdatedAt = now
+		return Step{Record: r, Changed: true, Contradiction: true}, leaseLost()
+	}
+	return Step{Record: r}, leaseLost()
+}
+
+// Resolve settles an unknown attempt on the word of a probe or a person.
+type Resolve struct {
+	// Attempt is the one that was looked into: another is not settled by it.
+	Attempt uint32
+	// Outcome is Completed, Failed or NotExecuted.
+	Outcome Outcome
+}
+
+func (e *Resolve) apply(r Record, now Time) (Step, error) {
+	if r.State != Unknown || r.Attempt != e.Attempt {
+		return Step{Record: r}, &Error{Code: CodeAlreadyFinished, Message: "that attempt is not unknown any more"}
+	}
+	return Step{Record: r.ended(e.Outcome, ByResolve, now), Changed: true}, nil
+}
+
+// Restart tells that every engine of an earlier process is gone: what it was executing is in doubt. An embedded store
+// applies it to its processing records when it is opened.
+type Restart struct{}
+
+func (Restart) apply(r Record, now Time) (Step, error) {
+	if r.State != Processing || r.Policy.ExecutedBy != ByService {
+		return Step{Record: r}, nil
+	}
+	return Step{Record: r.doubted(now, Outcome{Message: "the service ended while the attempt ran"}), Changed: true}, nil
+}
+
+// ended gives the record an outcome.
+func (r Record) ended(o Outcome, by SettledBy, now Time) Record {
+	if o.State == Unknown {
+		return r.doubted(now, o)
+	}
+	r.Outcome, r.SettledBy, r.UpdatedAt = o, by, now
+	r.Deadline = min(r.Deadline, now)
+	r.expireFrom(now)
+	return r
+}
+
+// doubted records that nobody knows how the attempt ended: by the record's policy it is unknown, or taken for not
+// executed.
+func (r Record) doubted(at Time, o Outcome) Record {
+	r.Outcome, r.UpdatedAt = o, at
+	r.Deadline = min(r.Deadline, at)
+	r.State, r.SettledBy = Unknown, ByNobody
+	if r.Policy.OnUnknown == RetryUnknown {
+		r.State = NotExecuted
+		r.expireFrom(at)
+	}
+	return r
+}
+
+func (r *Record) expireFrom(at Time) {
+	r.ResultExpires = 0
+	if r.State.Final() {
+		r.ResultExpires = at.Add(r.Policy.ResultRetention)
+	}
+	r.KeyExpires = at.Add(max(r.Policy.KeyRetention, r.Policy.ResultRetention))
+}
+
+func leaseLost() *Error {
+	return &Error{Code: CodeLeaseLost, Message: "the token is not the current attempt's, or its time ended"}
+}
