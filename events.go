@@ -13,7 +13,7 @@ type Events struct {
 	// Started: an attempt begins.
 	Started func(operation string)
 	// Ended: an attempt ended, as far as its executor knows, after took.
-	Ended func(a Attempt, outcome Outcome, took time.Duration)
+	Ended func(attempt Attempt, outcome Outcome, took time.Duration)
 	// Finished: an outcome is durable. took counts from the executor's end.
 	Finished func(operation string, took time.Duration)
 	// Late: an attempt that had been given up for unknown reported after all.
@@ -41,47 +41,68 @@ type Answered struct {
 	Took   time.Duration
 }
 
+// Tee returns events that call both a's callbacks and b's.
+func Tee(a, b Events) Events {
+	a, b = a.fill(), b.fill()
+	return Events{
+		Answered: func(v Answered) { a.Answered(v); b.Answered(v) },
+		Claimed:  func(operation string, took time.Duration) { a.Claimed(operation, took); b.Claimed(operation, took) },
+		Started:  func(operation string) { a.Started(operation); b.Started(operation) },
+		Ended: func(attempt Attempt, outcome Outcome, took time.Duration) {
+			a.Ended(attempt, outcome, took)
+			b.Ended(attempt, outcome, took)
+		},
+		Finished:     func(operation string, took time.Duration) { a.Finished(operation, took); b.Finished(operation, took) },
+		Late:         func(operation string) { a.Late(operation); b.Late(operation) },
+		Contradicted: func(id ID, operation string) { a.Contradicted(id, operation); b.Contradicted(id, operation) },
+		Lapsed:       func(r Record) { a.Lapsed(r); b.Lapsed(r) },
+		Settled:      func(r Record) { a.Settled(r); b.Settled(r) },
+		Swept:        func(dropped int, forgotten int) { a.Swept(dropped, forgotten); b.Swept(dropped, forgotten) },
+		StoreFailed:  func(doing string, err error) { a.StoreFailed(doing, err); b.StoreFailed(doing, err) },
+		Abandoned: func(id ID, operation string, stored bool) {
+			a.Abandoned(id, operation, stored)
+			b.Abandoned(id, operation, stored)
+		},
+	}
+}
+
 // fill returns the events with every nil callback replaced by one that does nothing.
-func (e *Events) fill() Events {
-	var f Events
-	if e != nil {
-		f = *e
+func (e Events) fill() Events {
+	if e.Answered == nil {
+		e.Answered = func(Answered) {}
 	}
-	if f.Answered == nil {
-		f.Answered = func(Answered) {}
+	if e.Claimed == nil {
+		e.Claimed = func(string, time.Duration) {}
 	}
-	if f.Claimed == nil {
-		f.Claimed = func(string, time.Duration) {}
+	if e.Started == nil {
+		e.Started = func(string) {}
 	}
-	if f.Started == nil {
-		f.Started = func(string) {}
+	if e.Ended == nil {
+		e.Ended = func(Attempt, Outcome, time.Duration) {}
 	}
-	if f.Ended == nil {
-		f.Ended = func(Attempt, Outcome, time.Duration) {}
+	if e.Finished == nil {
+		e.Finished = func(string, time.Duration) {}
 	}
-	if f.Finished == nil {
-		f.Finished = func(string, time.Duration) {}
+	if e.Late == nil {
+		e.Late = func(string) {}
 	}
-	if f.Late == nil {
-		f.Late = func(string) {}
+	if e.Contradicted == nil {
+		e.Contradicted = func(ID, string) {}
 	}
-	if f.Contradicted == nil {
-		f.Contradicted = func(ID, string) {}
+	if e.Lapsed == nil {
+		e.Lapsed = func(Record) {}
 	}
-	if f.Lapsed == nil {
-		f.Lapsed = func(Record) {}
+	if e.Settled == nil {
+		e.Settled = func(Record) {}
 	}
-	if f.Settled == nil {
-		f.Settled = func(Record) {}
+	if e.Swept == nil {
+		e.Swept = func(int, int) {}
 	}
-	if f.Swept == nil {
-		f.Swept = func(int, int) {}
+	if e.StoreFailed == nil {
+		e.StoreFailed = func(string, error) {}
 	}
-	if f.StoreFailed == nil {
-		f.StoreFailed = func(string, error) {}
+	if e.Abandoned == nil {
+		e.Abandoned = func(ID, string, bool) {}
 	}
-	if f.Abandoned == nil {
-		f.Abandoned = func(ID, string, bool) {}
-	}
-	return f
+	return e
 }

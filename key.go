@@ -90,7 +90,7 @@ func NewToken() Token {
 	return t
 }
 
-// Equal compares in constant time. The zero token equals none, itself included.
-func (t Token) Equal(u Token) bool {
+// Matches compares in constant time. The zero token matches none, itself included.
+func (t Token) Matches(u Token) bool {
 	return subtle.ConstantTimeCompare(t[:], u[:]) == 1 && t != Token{}
 }

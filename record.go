@@ -219,3 +219,20 @@ func (r Record) NextChange() (Time, bool) {
 func (r Record) resultExpires() bool {
 	return r.State.Final() && r.NotKept != Expired && !(r.State == Completed && r.NotKept == TooLarge)
 }
+
+// Err is what the record says to those who ask for the operation's result: nil when it has one, or may yet.
+func (r Record) Err() error {
+	switch {
+	case r.State == Processing, r.State == Completed && r.NotKept == Kept:
+		return nil
+	case r.State.Final() && (r.State == Completed || r.NotKept == Expired):
+		return &Error{Code: CodeResultNotKept, Message: "the operation was executed; its result is no longer kept, or was too large to keep"}
+	case r.State == Failed:
+		return &Error{Code: CodeExecutionFailed, Message: r.Message}
+	case r.Presumed():
+		return &Error{Code: CodeExecutionNotStarted, Message: "it is not known how the last attempt ended; this operation may be repeated, so the next request with this key runs it again"}
+	case r.State == NotExecuted:
+		return &Error{Code: CodeExecutionNotStarted, Message: r.Message}
+	}
+	return &Error{Code: CodeOutcomeUnknown, Message: "the operation may have been executed: " + r.Message}
+}

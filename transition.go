@@ -71,20 +71,16 @@ type Claim struct {
 }
 
 // Won reports whether a record that answered the claim says that the right is the claimer's.
-func (c *Claim) Won(r Record) bool { return r.State == Processing && r.Token.Equal(c.Token) }
+func (c *Claim) Won(r Record) bool { return r.State == Processing && r.Token.Matches(c.Token) }
 
 func (c *Claim) apply(r Record, now Time) (Step, error) {
-	switch {
-	case r.State == Absent:
+	if r.State == Absent {
 		return c.start(Record{ID: r.ID, Fence: r.Fence, CreatedAt: now}, now), nil
-	case r.Operation != c.Operation:
-		return Step{Record: r}, &Error{Code: CodeOperationMismatch, Message: "this key was used for another operation"}
-	case r.Fingerprint.Algorithm != c.Fingerprint.Algorithm:
-		// Another release's way to fingerprint: nothing can be said about equality.
-		return Step{Record: r}, &Error{Code: CodeStoreUnavailable, Message: "the key's fingerprint is of another version; ask again"}
-	case r.Fingerprint != c.Fingerprint:
-		return Step{Record: r}, &Error{Code: CodePayloadMismatch, Message: "this key was used with another payload"}
-	case r.State == NotExecuted && !r.Token.Equal(c.Token):
+	}
+	if err := sameRequest(r, c.Operation, c.Fingerprint); err != nil {
+		return Step{Record: r}, err
+	}
+	if r.State == NotExecuted && !r.Token.Matches(c.Token) {
 		if r.SettledBy != ByReport {
 			past := append(make([]Past, 0, len(r.Past)+1), r.Past...)
 			past = append(past, Past{Token: r.Token})
@@ -93,6 +89,20 @@ func (c *Claim) apply(r Record, now Time) (Step, error) {
 		return c.start(r, now), nil
 	}
 	return Step{Record: r}, nil
+}
+
+// sameRequest refuses the use of a record's key for anything but what it was claimed for.
+func sameRequest(r Record, operation string, print fingerprint.Fingerprint) error {
+	switch {
+	case r.Operation != operation:
+		return &Error{Code: CodeOperationMismatch, Message: "this key was used for another operation"}
+	case r.Fingerprint.Algorithm != print.Algorithm:
+		// Nothing can be said about equality: the caller fingerprints anew, under the record's algorithm.
+		return &Error{Code: CodeStoreUnavailable, Message: "this key was stored by another version of the service"}
+	case r.Fingerprint != print:
+		return &Error{Code: CodePayloadMismatch, Message: "this key was used with another payload"}
+	}
+	return nil
 }
 
 // start begins the next attempt.
@@ -113,7 +123,7 @@ type Renew struct {
 }
 
 func (e *Renew) apply(r Record, now Time) (Step, error) {
-	if r.State != Processing || !r.Token.Equal(e.Token) {
+	if r.State != Processing || !r.Token.Matches(e.Token) {
 		return Step{Record: r}, leaseLost()
 	}
 	deadline := now.Add(e.Lease)
@@ -131,7 +141,7 @@ type Finish struct {
 }
 
 func (e *Finish) apply(r Record, now Time) (Step, error) {
-	if r.State == Absent || !r.Token.Equal(e.Token) {
+	if r.State == Absent || !r.Token.Matches(e.Token) {
 		return e.stale(r, now)
 	}
 	o, told := e.Outcome, r.SettledBy == ByReport
@@ -167,7 +177,7 @@ func (e *Finish) stale(r Record, now Time) (Step, error) {
 		return Step{Record: r}, leaseLost()
 	}
 	for i, p := range r.Past {
-		if !p.Token.Equal(e.Token) || p.Contradicted {
+		if !p.Token.Matches(e.Token) || p.Contradicted {
 			continue
 		}
 		r.Past = append([]Past(nil), r.Past...)

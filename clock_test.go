@@ -1,0 +1,116 @@
+package atmost_test
+
+import (
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/atmost-dev/atmost"
+)
+
+// fakeClock stands still until it is moved.
+type fakeClock struct {
+	mu      sync.Mutex
+	now     time.Time
+	elapsed time.Duration
+}
+
+func newFakeClock() *fakeClock { return &fakeClock{now: time.Unix(1_800_000_000, 0)} }
+
+func (c *fakeClock) Now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.now
+}
+
+func (c *fakeClock) Elapsed() time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.elapsed
+}
+
+// move lets time pass on both clocks, set sets the wall clock alone.
+func (c *fakeClock) move(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.now, c.elapsed = c.now.Add(d), c.elapsed+d
+}
+
+func (c *fakeClock) set(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.now = c.now.Add(d)
+}
+
+func TestStoreClockAdvancesWithTime(t *testing.T) {
+	clock := newFakeClock()
+	store := atmost.NewStoreClock(clock, 0)
+	begin := store.Read()
+	if begin.Now != atmost.TimeOf(clock.Now()) || begin.Expiry != begin.Now {
+		t.Fatalf("began at %+v", begin)
+	}
+	clock.move(time.Hour)
+	if got := store.Read(); got.Now.Sub(begin.Now) != time.Hour || got.Expiry != got.Now {
+		t.Errorf("an hour later it told %v", got.Now.Sub(begin.Now))
+	}
+}
+
+func TestStoreClockStartsNoEarlierThanItsFloor(t *testing.T) {
+	clock := newFakeClock()
+	floor := atmost.TimeOf(clock.Now()).Add(time.Minute)
+	store := atmost.NewStoreClock(clock, floor)
+	if got := store.Read().Now; got != floor {
+		t.Errorf("began %v from its floor", got.Sub(floor))
+	}
+}
+
+func TestStoreClockFollowsSmallStepsSlowly(t *testing.T) {
+	for _, step := range []time.Duration{4 * time.Minute, -4 * time.Minute} {
+		clock := newFakeClock()
+		store := atmost.NewStoreClock(clock, 0)
+		begin := store.Read().Now
+		clock.set(step)
+		if got := store.Read().Now; got != begin {
+			t.Errorf("setting the wall clock by %v moved it by %v at once", step, got.Sub(begin))
+		}
+		clock.move(100 * time.Second)
+		want := 100*time.Second + time.Second
+		if step < 0 {
+			want = 99 * time.Second
+		}
+		if got := store.Read().Now.Sub(begin); got != want {
+			t.Errorf("100 s after a step of %v it told %v", step, got)
+		}
+		clock.move(10 * time.Hour)
+		if got := store.Read().Now; got != atmost.TimeOf(clock.Now()) || store.Suspended() {
+			t.Errorf("ten hours after a step of %v it is %v away", step, got.Sub(atmost.TimeOf(clock.Now())))
+		}
+	}
+}
+
+func TestStoreClockDoesNotBelieveLargeSteps(t *testing.T) {
+	for _, step := range []time.Duration{time.Hour, -time.Hour} {
+		clock := newFakeClock()
+		store := atmost.NewStoreClock(clock, 0)
+		begin := store.Read().Now
+		clock.set(step)
+		clock.move(time.Minute)
+		got := store.Read()
+		if got.Now.Sub(begin) != time.Minute || got.Expiry != begin || !store.Suspended() {
+			t.Errorf("after a step of %v: now moved by %v, expiry by %v", step, got.Now.Sub(begin), got.Expiry.Sub(begin))
+		}
+		clock.set(-step)
+		clock.move(time.Minute)
+		if got := store.Read(); got.Now.Sub(begin) != 2*time.Minute || got.Expiry != got.Now || store.Suspended() {
+			t.Errorf("set right again, it did not go on: %v, %v", got.Now.Sub(begin), got.Expiry.Sub(begin))
+		}
+	}
+}
+
+func TestSystemClockElapses(t *testing.T) {
+	clock := atmost.SystemClock()
+	a := clock.Elapsed()
+	if b := clock.Elapsed(); b < a || a < 0 {
+		t.Errorf("%v, then %v", a, b)
+	}
+}

@@ -1,0 +1,303 @@
+package atmost
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/atmost-dev/atmost/fingerprint"
+)
+
+// execution is one attempt made by this engine: from its claim, through the executor's call, to a durable outcome. It holds a
+// place among the pending until then.
+type execution struct {
+	engine *Engine
+	op     *operation
+	call   Call
+	claim  Claim
+
+	leaseEnd atomic.Int64 // by the engine's clock: no later than the store's deadline
+	claimed  Record
+
+	once   sync.Once
+	done   chan struct{}
+	record Record // valid once done is closed: as it stands, durably
+}
+
+// The pauses between tries to reach a store that fails.
+const (
+	minPause = 10 * time.Millisecond
+	maxPause = time.Second
+)
+
+func newExecution(e *Engine, op *operation, call Call) (*execution, error) {
+	print, err := fingerprintOf(fingerprint.Current, call)
+	if err != nil {
+		return nil, err
+	}
+	x := &execution{engine: e, op: op, call: call, done: make(chan struct{})}
+	x.claim = Claim{
+		Operation: call.Operation, Fingerprint: print,
+		Token: NewToken(), Lease: op.Timeout + leaseSlack, Policy: op.policy(),
+	}
+	return x, nil
+}
+
+// acquire claims, and starts the attempt if the claim won. The place among the pending is the attempt's then, and given
+// back otherwise.
+func (x *execution) acquire(ctx context.Context) (Record, error) {
+	e := x.engine
+	step, err := x.apply(ctx)
+	if x.otherAlgorithm(step.Record) {
+		if x.claim.Fingerprint, err = fingerprintOf(step.Record.Fingerprint.Algorithm, x.call); err == nil {
+			step, err = x.apply(ctx)
+		}
+	}
+	switch {
+	case errors.Is(err, ErrAmbiguous):
+		return x.acquireLater(ctx)
+	case err != nil:
+		e.release(x.op)
+		return step.Record, e.refused("claim", err)
+	case !x.claim.Won(step.Record):
+		e.release(x.op)
+		return step.Record, nil
+	}
+	x.start(step.Record)
+	return step.Record, nil
+}
+
+func (x *execution) otherAlgorithm(r Record) bool {
+	return r.State != Absent && r.Operation == x.call.Operation && r.Fingerprint.Algorithm != x.claim.Fingerprint.Algorithm
+}
+
+// apply sends the claim. The lease counts from before it was sent.
+func (x *execution) apply(ctx context.Context) (Step, error) {
+	e := x.engine
+	sent := e.clock.Elapsed()
+	step, err := e.store.Apply(ctx, x.call.ID, &x.claim)
+	x.leaseEnd.Store(int64(sent + x.claim.Lease))
+	e.events.Claimed(x.op.name, e.clock.Elapsed()-sent)
+	return step, err
+}
+
+// acquireLater settles a claim of which the store does not know whether it was made. That goes on until it is known, but
+// the request waits no longer than the engine's patience: from then on the claim, if it was made, is given back unused.
+func (x *execution) acquireLater(ctx context.Context) (Record, error) {
+	e := x.engine
+	type answer struct {
+		record Record
+		err    error
+	}
+	answers := make(chan answer, 1)
+	var settled atomic.Bool // whoever sets it decides whether the attempt starts
+	settle := func() {
+		step, err := x.settleClaim(context.WithoutCancel(ctx))
+		ours := step.Record.Token.Matches(x.claim.Token)
+		switch won := err == nil && x.claim.Won(step.Record); {
+		case settled.CompareAndSwap(false, true) && won:
+			x.start(step.Record)
+			answers <- answer{step.Record, nil}
+			return
+		case ours:
+			x.enlist(step.Record)
+			x.finish(Outcome{State: NotExecuted, Message: "the store did not confirm the claim in time; nothing was executed"})
+			step.Record = x.record
+		}
+		x.leave()
+		answers <- answer{step.Record, err}
+	}
+	if !e.spawn(settle) {
+		settle()
+	}
+	patience := time.NewTimer(e.claimPatience)
+	defer patience.Stop()
+	select {
+	case a := <-answers:
+		if a.err != nil {
+			return a.record, e.refused("claim", a.err)
+		}
+		return a.record, nil
+	case <-patience.C:
+	}
+	if settled.CompareAndSwap(false, true) {
+		return Record{}, &Error{Code: CodeStoreUnavailable, Message: "the store did not confirm the claim in time; this request executed nothing"}
+	}
+	a := <-answers
+	return a.record, a.err
+}
+
+// settleClaim repeats the claim until its fate is known, or the engine ends.
+func (x *execution) settleClaim(ctx context.Context) (Step, error) {
+	for pause := minPause; ; pause = min(2*pause, maxPause) {
+		step, err := x.apply(ctx)
+		var refusal *Error
+		if err == nil || errors.As(err, &refusal) {
+			return step, err
+		}
+		x.engine.events.StoreFailed("claim", err)
+		if !x.engine.pause(pause) {
+			return step, err
+		}
+	}
+}
+
+// start runs the attempt under the lease that r tells of.
+func (x *execution) start(r Record) {
+	x.enlist(r)
+	run := func() {
+		defer x.leave()
+		x.finish(x.perform())
+	}
+	if !x.engine.spawn(run) {
+		run() // and find that the engine has ended
+	}
+}
+
+// enlist makes the attempt known to renewal and to Close.
+func (x *execution) enlist(r Record) {
+	x.claimed = r
+	x.engine.mu.Lock()
+	defer x.engine.mu.Unlock()
+	x.engine.running[x] = struct{}{}
+}
+
+func (x *execution) leave() {
+	x.engine.mu.Lock()
+	delete(x.engine.running, x)
+	x.engine.mu.Unlock()
+	x.engine.release(x.op)
+}
+
+// perform waits for its turn, checks that the lease still lasts, and has the executor make the attempt.
+func (x *execution) perform() Outcome {
+	e := x.engine
+	select {
+	case <-e.base.Done():
+		return Outcome{State: NotExecuted, Message: "the service was shutting down"}
+	case x.op.slots <- struct{}{}:
+	default:
+		turn := time.NewTimer(leaseSlack)
+		defer turn.Stop()
+		select {
+		case x.op.slots <- struct{}{}:
+		case <-turn.C:
+			return Outcome{State: NotExecuted, Message: "too many attempts of this operation were under way"}
+		case <-e.base.Done():
+			return Outcome{State: NotExecuted, Message: "the service was shutting down"}
+		}
+	}
+	defer func() { <-x.op.slots }()
+
+	begin := e.clock.Elapsed()
+	if begin+x.op.Timeout+leaseMargin > time.Duration(x.leaseEnd.Load()) {
+		return Outcome{State: NotExecuted, Message: "too much time went by between the claim and the attempt"}
+	}
+	attempt := Attempt{
+		ID: x.call.ID, Operation: x.call.Operation, Payload: x.call.Payload,
+		Number: x.claimed.Attempt, Fence: x.claimed.Fence, Trace: x.call.Trace,
+	}
+	e.events.Started(x.op.name)
+	outcome := x.execute(attempt)
+	e.events.Ended(attempt, outcome, e.clock.Elapsed()-begin)
+	return outcome
+}
+
+// execute calls the executor. A panic, or an outcome that is none, is unknown.
+func (x *execution) execute(a Attempt) (o Outcome) {
+	ctx, cancel := context.WithTimeout(x.engine.base, x.op.Timeout)
+	defer cancel()
+	defer func() {
+		if p := recover(); p != nil {
+			o = Outcome{State: Unknown, Message: "the executor panicked"}
+		}
+	}()
+	o = x.op.Executor.Execute(ctx, a)
+	if o.State < Completed || o.State > Unknown {
+		return Outcome{State: Unknown, Message: "the executor told no outcome"}
+	}
+	return o
+}
+
+// finish reports the outcome until the store has it, or, once the engine ends, has been asked once more.
+func (x *execution) finish(o Outcome) {
+	e, begin := x.engine, x.engine.clock.Elapsed()
+	event := &Finish{Token: x.claim.Token, Outcome: o}
+	for pause := minPause; ; pause = min(2*pause, maxPause) {
+		step, err := e.store.Apply(context.WithoutCancel(e.base), x.call.ID, event)
+		var refusal *Error
+		if err == nil || errors.As(err, &refusal) {
+			e.events.Finished(x.op.name, e.clock.Elapsed()-begin)
+			if step.Late {
+				e.events.Late(x.op.name)
+			}
+			if step.Contradiction {
+				e.events.Contradicted(x.call.ID, x.op.name)
+			}
+			x.settle(step.Record)
+			return
+		}
+		e.events.StoreFailed("finish", err)
+		if !e.pause(pause) {
+			x.settle(x.claimed)
+			return
+		}
+	}
+}
+
+// settle answers everybody who waits for the attempt. The first call counts.
+func (x *execution) settle(r Record) {
+	x.once.Do(func() {
+		x.record = r
+		close(x.done)
+		x.engine.hub.settle(r)
+	})
+}
+
+// wait answers the request that started the attempt.
+func (x *execution) wait(ctx context.Context) (Answer, error) {
+	patience := x.op.Timeout + callerGrace
+	if x.call.WaitSet {
+		patience = min(x.call.Wait, MaxWait)
+	}
+	if patience <= 0 {
+		return Answer{Record: x.claimed}, nil
+	}
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	select {
+	case <-x.done:
+		return Answer{Record: x.record}, x.record.Err()
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+	return Answer{Record: x.claimed}, nil
+}
+
+// renew asks for more time if a third of the lease is over.
+func (x *execution) renew(ctx context.Context) {
+	e := x.engine
+	sent := e.clock.Elapsed()
+	if left := time.Duration(x.leaseEnd.Load()) - sent; left > x.claim.Lease*2/3 {
+		return
+	}
+	_, err := e.store.Apply(ctx, x.call.ID, &Renew{Token: x.claim.Token, Lease: x.claim.Lease})
+	var refusal *Error
+	switch {
+	case err == nil:
+		x.leaseEnd.Store(int64(sent + x.claim.Lease))
+	case !errors.As(err, &refusal): // a lost lease shows when the attempt is finished
+		e.events.StoreFailed("renew", err)
+	}
+}
+
+// abandon gives the attempt up because the engine ends: nobody knows how it will end, and nobody is told that it has.
+func (x *execution) abandon(ctx context.Context) {
+	_, err := x.engine.store.Apply(ctx, x.call.ID, &Finish{
+		Token: x.claim.Token, Outcome: Outcome{State: Unknown, Message: "the service was shut down while the attempt ran"},
+	})
+	x.settle(x.claimed)
+	x.engine.events.Abandoned(x.call.ID, x.op.name, err == nil)
+}
