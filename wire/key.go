@@ -1,0 +1,92 @@
+package wire
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+
+	"github.com/dunglas/httpsfv"
+
+	"github.com/atmost-dev/atmost"
+)
+
+// ID reads the identity that a request's headers name: the key, and the scope where there is one.
+//
+// Either is written bare, as 1 to 255 visible ASCII characters without " , ; and \, or as a Structured Field String (RFC 9651,
+// section 3.3.3) of 1 to 255 visible ASCII characters, without parameters; both spellings of a name mean the same. An ID that
+// is returned is valid. The error is an *atmost.Error with CodeMissingKey, CodeInvalidKey, or, for the scope,
+// CodeInvalidRequest; it does not quote the value.
+func ID(h http.Header) (atmost.ID, error) {
+	keys := h[HeaderKey]
+	if len(keys) == 0 {
+		return atmost.ID{}, &atmost.Error{
+			Code:    atmost.CodeMissingKey,
+			Message: "the request has no " + HeaderKey + " header; send one with " + nameRule,
+		}
+	}
+	key, err := headerName(HeaderKey, keys)
+	if err != "" {
+		return atmost.ID{}, &atmost.Error{Code: atmost.CodeInvalidKey, Message: err}
+	}
+	scopes := h[HeaderScope]
+	if len(scopes) == 0 {
+		return atmost.ID{Key: key}, nil
+	}
+	scope, err := headerName(HeaderScope, scopes)
+	if err != "" {
+		return atmost.ID{}, &atmost.Error{Code: atmost.CodeInvalidRequest, Message: err}
+	}
+	return atmost.ID{Scope: scope, Key: key}, nil
+}
+
+// What would be right, for messages.
+const (
+	nameRule   = `1 to 255 visible ASCII characters, in double quotes if " , ; or \ is among them`
+	quotedRule = `exactly one string in double quotes, with \" for " and \\ for \, and nothing after it (RFC 9651)`
+)
+
+// headerName reads a key or scope from the values of its header, or says what is wrong.
+func headerName(header string, values []string) (name, wrong string) {
+	if len(values) > 1 {
+		return "", fmt.Sprintf("the %s header was sent %d times; send it once", header, len(values))
+	}
+	name = values[0]
+	if strings.HasPrefix(name, `"`) {
+		var ok bool
+		if name, ok = quotedName(name); !ok {
+			return "", "the " + header + ` header begins with a double quote, so it must be ` + quotedRule
+		}
+	} else if i := strings.IndexAny(name, "\",;\\"); i >= 0 {
+		return "", fmt.Sprintf(`the %s header has one of " , ; \ at position %d; send one name, %s`, header, i+1, nameRule)
+	}
+	if wrong := invisible(name); wrong != "" {
+		return "", fmt.Sprintf("the %s header %s; send %s", header, wrong, nameRule)
+	}
+	return name, ""
+}
+
+// quotedName reads a Structured Field Item that is a String without parameters.
+func quotedName(value string) (string, bool) {
+	item, err := httpsfv.UnmarshalItem([]string{value})
+	if err != nil || len(item.Params.Names()) > 0 {
+		return "", false
+	}
+	name, ok := item.Value.(string)
+	return name, ok
+}
+
+// invisible says what keeps name from being 1 to 255 visible ASCII characters, or nothing.
+func invisible(name string) string {
+	if name == "" {
+		return "is empty"
+	}
+	for i := range len(name) {
+		if name[i] < 0x21 || name[i] > 0x7e {
+			return fmt.Sprintf("has a character at position %d that is not visible ASCII", i+1)
+		}
+	}
+	if len(name) > atmost.MaxKeyLength {
+		return fmt.Sprintf("is %d characters long", len(name))
+	}
+	return ""
+}
