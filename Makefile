@@ -1,0 +1,54 @@
+# What a contributor runs. Only the Go toolchain is needed, and a C compiler for the race detector.
+
+# A checkout whose owner is another user, or a source archive, has no readable version: that must not stop a build.
+export GOFLAGS := $(GOFLAGS) -buildvcs=false
+GO       ?= go
+TOOL      = $(GO) tool -modfile=tools/go.mod
+TIMEOUT  ?= 10m
+FUZZTIME ?= 30s
+# Packages to test: make test PKG=./wire
+PKG      ?= ./...
+
+.DEFAULT_GOAL := help
+
+.PHONY: test
+test: need-cc ## run all tests with the race detector
+	$(GO) test -race -timeout $(TIMEOUT) $(PKG)
+
+.PHONY: need-cc
+need-cc:
+	@set -- $$($(GO) env CC); command -v "$$1" >/dev/null || { \
+		echo "The race detector needs a C compiler, and $$1 is not installed: install it, or run plain 'go test ./...'." >&2; exit 1; }
+
+.PHONY: lint
+lint: ## go vet, staticcheck, gofumpt
+	$(GO) vet ./...
+	$(TOOL) staticcheck ./...
+	@files="$$($(TOOL) gofumpt -l .)" || exit 1; \
+	if [ -n "$$files" ]; then echo "gofumpt would change these files ('make fmt' does it):"; echo "$$files"; exit 1; fi
+
+.PHONY: fmt
+fmt: ## format all Go files
+	$(TOOL) gofumpt -w .
+
+.PHONY: bench
+bench: ## run all benchmarks
+	$(GO) test -run '^$$' -bench . -benchmem $(PKG)
+
+.PHONY: fuzz
+fuzz: ## run each fuzz target for FUZZTIME (30s)
+	@set -e; for pkg in $$($(GO) list $(PKG)); do \
+		for target in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
+			echo "== $$pkg $$target"; \
+			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$pkg; \
+		done; \
+	done
+
+.PHONY: clean
+clean: ## remove what builds and tests leave behind
+	rm -rf bin dist atmost
+	$(GO) clean -testcache
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
