@@ -105,8 +105,9 @@ func (x *execution) acquireLater(ctx context.Context) (Record, error) {
 			x.enlist(step.Record)
 			x.finish(Outcome{State: NotExecuted, Message: "the store did not confirm the claim in time; nothing was executed"})
 			step.Record = x.record
+		default:
+			x.leave()
 		}
-		x.leave()
 		answers <- answer{step.Record, err}
 	}
 	if !e.spawn(settle) {
@@ -147,10 +148,7 @@ func (x *execution) settleClaim(ctx context.Context) (Step, error) {
 // start runs the attempt under the lease that r tells of.
 func (x *execution) start(r Record) {
 	x.enlist(r)
-	run := func() {
-		defer x.leave()
-		x.finish(x.perform())
-	}
+	run := func() { x.finish(x.perform()) }
 	if !x.engine.spawn(run) {
 		run() // and find that the engine has ended
 	}
@@ -164,6 +162,7 @@ func (x *execution) enlist(r Record) {
 	x.engine.running[x] = struct{}{}
 }
 
+// leave gives the place among the pending back.
 func (x *execution) leave() {
 	x.engine.mu.Lock()
 	delete(x.engine.running, x)
@@ -174,24 +173,15 @@ func (x *execution) leave() {
 // perform waits for its turn, checks that the lease still lasts, and has the executor make the attempt.
 func (x *execution) perform() Outcome {
 	e := x.engine
-	select {
-	case <-e.base.Done():
-		return Outcome{State: NotExecuted, Message: "the service was shutting down"}
-	case x.op.slots <- struct{}{}:
-	default:
-		turn := time.NewTimer(leaseSlack)
-		defer turn.Stop()
-		select {
-		case x.op.slots <- struct{}{}:
-		case <-turn.C:
-			return Outcome{State: NotExecuted, Message: "too many attempts of this operation were under way"}
-		case <-e.base.Done():
-			return Outcome{State: NotExecuted, Message: "the service was shutting down"}
-		}
+	if !x.takeSlot() {
+		return Outcome{State: NotExecuted, Message: "too many attempts of this operation were under way"}
 	}
 	defer func() { <-x.op.slots }()
 
 	begin := e.clock.Elapsed()
+	if e.base.Err() != nil {
+		return Outcome{State: NotExecuted, Message: "the service was shutting down"}
+	}
 	if begin+x.op.Timeout+leaseMargin > time.Duration(x.leaseEnd.Load()) {
 		return Outcome{State: NotExecuted, Message: "too much time went by between the claim and the attempt"}
 	}
@@ -203,6 +193,24 @@ func (x *execution) perform() Outcome {
 	outcome := x.execute(attempt)
 	e.events.Ended(attempt, outcome, e.clock.Elapsed()-begin)
 	return outcome
+}
+
+// takeSlot waits for the attempt's turn, for as long as the lease's slack or until the engine ends.
+func (x *execution) takeSlot() bool {
+	select {
+	case x.op.slots <- struct{}{}:
+		return true
+	default:
+	}
+	turn := time.NewTimer(leaseSlack)
+	defer turn.Stop()
+	select {
+	case x.op.slots <- struct{}{}:
+		return true
+	case <-turn.C:
+	case <-x.engine.base.Done():
+	}
+	return false
 }
 
 // execute calls the executor. A panic, or an outcome that is none, is unknown.
@@ -221,7 +229,8 @@ func (x *execution) execute(a Attempt) (o Outcome) {
 	return o
 }
 
-// finish reports the outcome until the store has it, or, once the engine ends, has been asked once more.
+// finish reports the outcome until the store has it, or, once the engine ends, has been asked once more. Then the attempt
+// leaves its place to another, and all who wait for it are answered.
 func (x *execution) finish(o Outcome) {
 	e, begin := x.engine, x.engine.clock.Elapsed()
 	event := &Finish{Token: x.claim.Token, Outcome: o}
@@ -236,11 +245,13 @@ func (x *execution) finish(o Outcome) {
 			if step.Contradiction {
 				e.events.Contradicted(x.call.ID, x.op.name)
 			}
+			x.leave()
 			x.settle(step.Record)
 			return
 		}
 		e.events.StoreFailed("finish", err)
 		if !e.pause(pause) {
+			x.leave()
 			x.settle(x.claimed)
 			return
 		}

@@ -4,8 +4,6 @@ import (
 	"context"
 	"sync"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 )
 
 const (
@@ -75,12 +73,27 @@ func (e *Engine) each(f func(*execution)) {
 		all = append(all, x)
 	}
 	e.mu.Unlock()
-	var group errgroup.Group
-	group.SetLimit(atOnce)
+	group := newGroup()
 	for _, x := range all {
-		group.Go(func() error { f(x); return nil })
+		group.run(func() { f(x) })
 	}
-	_ = group.Wait()
+	group.all.Wait()
+}
+
+// group runs functions, at most atOnce at a time.
+type group struct {
+	slots chan struct{}
+	all   sync.WaitGroup
+}
+
+func newGroup() *group { return &group{slots: make(chan struct{}, atOnce)} }
+
+func (g *group) run(f func()) {
+	g.slots <- struct{}{}
+	g.all.Go(func() {
+		defer func() { <-g.slots }()
+		f()
+	})
 }
 
 // doubt is what the prober remembers of an unknown attempt from one round to the next.
@@ -104,10 +117,9 @@ func (e *Engine) probeRound(before map[ID]doubt) map[ID]doubt {
 	var (
 		mu    sync.Mutex
 		after = make(map[ID]doubt)
-		group errgroup.Group
+		group = newGroup()
 		last  ID
 	)
-	group.SetLimit(atOnce)
 	for seen := 0; seen < probeMost; {
 		records, err := e.store.List(e.base, Unknown, last, probeBatch)
 		if err != nil {
@@ -125,12 +137,11 @@ func (e *Engine) probeRound(before map[ID]doubt) map[ID]doubt {
 				now := e.clock.Elapsed()
 				d = doubt{attempt: r.Attempt, first: now, next: now, pause: e.housekeeping}
 			}
-			group.Go(func() error {
+			group.run(func() {
 				d = e.probeOne(op, r, d)
 				mu.Lock()
 				defer mu.Unlock()
 				after[r.ID] = d
-				return nil
 			})
 		}
 		seen += len(records)
@@ -139,7 +150,7 @@ func (e *Engine) probeRound(before map[ID]doubt) map[ID]doubt {
 		}
 		last = records[len(records)-1].ID
 	}
-	_ = group.Wait()
+	group.all.Wait()
 	return after
 }
 

@@ -120,7 +120,9 @@ func eventOf(t *testing.T, name string) atmost.Event {
 	t.Helper()
 	policy := atmost.Policy{ResultRetention: time.Minute, KeyRetention: time.Hour}
 	claim := claimOf(newToken, policy)
-	finish := func(token atmost.Token, o atmost.Outcome) atmost.Event { return &atmost.Finish{Token: token, Outcome: o} }
+	finish := func(token atmost.Token, o atmost.Outcome) atmost.Event {
+		return &atmost.Finish{Token: token, Outcome: o}
+	}
 	resolve := func(attempt uint32, o atmost.Outcome) atmost.Event {
 		return &atmost.Resolve{Attempt: attempt, Outcome: o}
 	}

@@ -1,0 +1,445 @@
+package atmost_test
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/atmost-dev/atmost"
+	"github.com/atmost-dev/atmost/store/storetest"
+)
+
+// pass lets virtual time pass.
+func pass(d time.Duration) { <-time.After(d) }
+
+func (b *bench) lookup(key string) atmost.Record {
+	b.Helper()
+	r, err := b.store.Lookup(b.Context(), atmost.ID{Key: key})
+	if err != nil {
+		b.Fatal(err)
+	}
+	return r
+}
+
+func TestAnUnavailableStoreExecutesNothing(t *testing.T) {
+	inBubble(t, atmost.Operation{}, atmost.Options{}, func(b *bench) {
+		b.store.SetDown(true)
+		a, err := b.execute(call("k"))
+		b.says(a, err, atmost.CodeStoreUnavailable, atmost.Absent)
+		if _, err := b.Status(b.Context(), atmost.ID{Key: "k"}, 0); atmost.CodeOf(err) != atmost.CodeStoreUnavailable {
+			b.Errorf("status: %v", err)
+		}
+		b.store.SetDown(false)
+		if b.target.count("k") != 0 {
+			b.Error("it ran")
+		}
+		a, err = b.execute(call("k"))
+		b.says(a, err, "", atmost.Completed)
+	})
+}
+
+func TestAnAmbiguousClaimIsSettled(t *testing.T) {
+	for name, fault := range map[string]storetest.Fault{"made": storetest.AmbiguousDone, "lost": storetest.AmbiguousLost} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, atmost.Operation{}, atmost.Options{}, func(b *bench) {
+				b.store.Next(fault, storetest.Of[*atmost.Claim])
+				a, err := b.execute(call("k"))
+				b.says(a, err, "", atmost.Completed)
+				if b.target.count("k") != 1 || a.Record.Attempt != 1 {
+					b.Errorf("%d effects, attempt %d", b.target.count("k"), a.Record.Attempt)
+				}
+			})
+		})
+	}
+}
+
+func TestAnAmbiguousClaimThatLoses(t *testing.T) {
+	inBubble(t, atmost.Operation{}, atmost.Options{}, func(b *bench) {
+		a, err := b.execute(call("k"))
+		b.says(a, err, "", atmost.Completed)
+		b.store.Next(storetest.AmbiguousLost, storetest.Of[*atmost.Claim])
+		a, err = b.execute(call("k"))
+		b.says(a, err, "", atmost.Completed)
+		if !a.Replayed || b.target.count("k") != 1 {
+			b.Errorf("replayed %v, %d effects", a.Replayed, b.target.count("k"))
+		}
+	})
+}
+
+// TestNobodyWalksAwayFromAnAmbiguousClaim: the request gets its answer, and the claim that turns out to have been made is
+// given back, so that it neither runs unseen nor holds the key.
+func TestNobodyWalksAwayFromAnAmbiguousClaim(t *testing.T) {
+	inBubble(t, atmost.Operation{}, atmost.Options{ClaimPatience: 2 * time.Second}, func(b *bench) {
+		b.store.Next(storetest.AmbiguousDone, storetest.Of[*atmost.Claim])
+		again := b.store.Next(storetest.Blocked, storetest.Of[*atmost.Claim])
+		begin := time.Now()
+		p := b.start(call("k"))
+		a, err := p.wait()
+		b.says(a, err, atmost.CodeStoreUnavailable, atmost.Absent)
+		if took := time.Since(begin); took != 2*time.Second {
+			b.Errorf("answered after %v", took)
+		}
+		if r := b.lookup("k"); r.State != atmost.Processing {
+			b.Errorf("before it is settled the record is %v", r.State)
+		}
+		again.Release()
+		synctest.Wait()
+		if r := b.lookup("k"); r.State != atmost.NotExecuted || b.target.count("k") != 0 {
+			b.Errorf("the claim was left %v, with %d effects", r.State, b.target.count("k"))
+		}
+		if b.Pending() != 0 {
+			b.Errorf("%d pending", b.Pending())
+		}
+		a, err = b.execute(call("k"))
+		b.says(a, err, "", atmost.Completed)
+	})
+}
+
+func TestAnAmbiguousClaimThatLapsedIsGivenBack(t *testing.T) {
+	inBubble(t, atmost.Operation{Timeout: time.Second}, atmost.Options{ClaimPatience: time.Hour}, func(b *bench) {
+		b.store.Next(storetest.AmbiguousDone, storetest.Of[*atmost.Claim])
+		again := b.store.Next(storetest.Blocked, storetest.Of[*atmost.Claim])
+		p := b.start(call("k"))
+		pass(time.Minute) // longer than the lease
+		again.Release()
+		a, err := p.wait()
+		b.says(a, err, atmost.CodeExecutionNotStarted, atmost.NotExecuted)
+		if b.target.count("k") != 0 {
+			b.Error("it ran")
+		}
+	})
+}
+
+func TestAClaimThatArrivesLateIsGivenBack(t *testing.T) {
+	inBubble(t, atmost.Operation{}, atmost.Options{}, func(b *bench) {
+		later := b.store.Next(storetest.AmbiguousLater, storetest.Of[*atmost.Claim])
+		lost := b.store.Next(storetest.AmbiguousLost, storetest.Of[*atmost.Claim])
+		p := b.start(call("k"))
+		<-later.Hit()
+		<-lost.Hit()
+		later.Release()
+		a, err := p.wait()
+		b.says(a, err, "", atmost.Completed)
+		if b.target.count("k") != 1 || a.Record.Attempt != 1 {
+			b.Errorf("%d effects in attempt %d", b.target.count("k"), a.Record.Attempt)
+		}
+	})
+}
+
+// TestAPauseBetweenClaimAndDispatch: a process that stood still past its lease, with all its timers, does not call the upstream
+// when it goes on.
+func TestAPauseBetweenClaimAndDispatch(t *testing.T) {
+	for _, tc := range []struct {
+		pause time.Duration
+		runs  int
+	}{{9 * time.Second, 1}, {11 * time.Second, 0}, {time.Hour, 0}} {
+		t.Run(tc.pause.String(), func(t *testing.T) {
+			inBubble(t, atmost.Operation{}, atmost.Options{}, func(b *bench) {
+				claim := b.store.Next(storetest.AnswerBlocked, storetest.Of[*atmost.Claim])
+				p := b.start(call("k"))
+				<-claim.Hit()
+				b.clock.jump(tc.pause)
+				claim.Release()
+				a, err := p.wait()
+				if tc.runs == 1 {
+					b.says(a, err, "", atmost.Completed)
+				} else {
+					b.says(a, err, atmost.CodeExecutionNotStarted, atmost.NotExecuted)
+				}
+				if b.target.count("k") != tc.runs {
+					b.Errorf("ran %d times", b.target.count("k"))
+				}
+			})
+		})
+	}
+}
+
+// TestNothingIsAnsweredBeforeItIsDurable: while the outcome cannot be stored, nobody is told of it.
+func TestNothingIsAnsweredBeforeItIsDurable(t *testing.T) {
+	inBubble(t, atmost.Operation{Timeout: time.Minute}, atmost.Options{}, func(b *bench) {
+		entered, leave := b.hold(completed("done"))
+		first := b.start(waiting(call("k"), 2*time.Second))
+		<-entered
+		b.store.SetDown(true)
+		close(leave)
+		a, err := first.wait()
+		b.says(a, err, "", atmost.Processing)
+		synctest.Wait()
+		b.store.SetDown(false)
+		a, err = b.execute(call("k"))
+		b.says(a, err, "", atmost.Processing)
+		a, err = b.execute(waiting(call("k"), 5*time.Second))
+		b.says(a, err, "", atmost.Completed)
+		if b.target.count("k") != 1 || b.events.get("store failed to finish") == 0 {
+			b.Errorf("%d effects; told %v", b.target.count("k"), b.events.counts)
+		}
+	})
+}
+
+func TestAnAmbiguousFinishIsRepeated(t *testing.T) {
+	for name, fault := range map[string]storetest.Fault{"made": storetest.AmbiguousDone, "lost": storetest.AmbiguousLost} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, atmost.Operation{}, atmost.Options{}, func(b *bench) {
+				b.store.Next(fault, storetest.Of[*atmost.Finish])
+				a, err := b.execute(call("k"))
+				b.says(a, err, "", atmost.Completed)
+				if r := b.lookup("k"); r.State != atmost.Completed || b.target.count("k") != 1 {
+					b.Errorf("%v, %d effects", r.State, b.target.count("k"))
+				}
+			})
+		})
+	}
+}
+
+// TestALeaseIsRenewedWhileItsAttemptWaitsOrRuns: the upstream takes its whole time-out, after a wait for its turn.
+func TestALeaseIsRenewedWhileItsAttemptWaitsOrRuns(t *testing.T) {
+	inBubble(t, atmost.Operation{Concurrency: 1, Timeout: 12 * time.Second}, atmost.Options{}, func(b *bench) {
+		b.target.do = func(context.Context, atmost.Attempt) atmost.Outcome {
+			pass(11 * time.Second)
+			return completed("done")
+		}
+		first, second := b.start(waiting(call("a"), time.Minute)), b.start(waiting(call("b"), time.Minute))
+		for _, p := range []*pendingAnswer{first, second} {
+			a, err := p.wait()
+			b.says(a, err, "", atmost.Completed)
+		}
+		if n := b.events.get("late") + b.events.get("lapsed unknown"); n != 0 {
+			b.Errorf("a lease lapsed: %v", b.events.counts)
+		}
+	})
+}
+
+// TestALapsedLeaseIsUnknownUntilItsReport: renewals fail, the lease lapses in the middle of the attempt, duplicates are told the truth,
+// and the late report settles it.
+func TestALapsedLeaseIsUnknownUntilItsReport(t *testing.T) {
+	inBubble(t, atmost.Operation{Timeout: time.Hour}, atmost.Options{}, func(b *bench) {
+		entered, leave := b.hold(completed("done"))
+		first := b.start(call("k"))
+		<-entered
+		duplicate := b.start(waiting(call("k"), time.Minute))
+		synctest.Wait()
+		b.clock.jump(2 * time.Hour) // the renewal comes too late
+		a, err := duplicate.wait()
+		b.says(a, err, atmost.CodeOutcomeUnknown, atmost.Unknown)
+		if b.events.get("lapsed unknown") != 1 {
+			b.Errorf("told %v", b.events.counts)
+		}
+		close(leave)
+		a, err = first.wait()
+		b.says(a, err, "", atmost.Completed)
+		a, err = b.execute(call("k"))
+		b.says(a, err, "", atmost.Completed)
+		if b.events.get("late") != 1 || b.target.count("k") != 1 {
+			b.Errorf("told %v, %d effects", b.events.counts, b.target.count("k"))
+		}
+	})
+}
+
+// TestADoubleRunIsSeen: under the retry policy a second attempt runs beside the first, and the first one's report gives it
+// away.
+func TestADoubleRunIsSeen(t *testing.T) {
+	inBubble(t, atmost.Operation{Timeout: time.Hour, OnUnknown: atmost.RetryUnknown}, atmost.Options{}, func(b *bench) {
+		entered, leave := b.hold(completed("first"))
+		first := b.start(call("k"))
+		<-entered
+		b.clock.jump(2 * time.Hour)
+		b.target.mu.Lock()
+		b.target.do = func(context.Context, atmost.Attempt) atmost.Outcome { return completed("second") }
+		b.target.mu.Unlock()
+		a, err := b.execute(call("k"))
+		b.says(a, err, "", atmost.Completed)
+		close(leave)
+		a, err = first.wait()
+		b.says(a, err, "", atmost.Completed)
+		if string(a.Record.Result) != `"second"` || b.events.get("contradicted") != 1 {
+			b.Errorf("answered %s; told %v", a.Record.Result, b.events.counts)
+		}
+	})
+}
+
+func TestCloseWaitsForTheAttemptsUnderWay(t *testing.T) {
+	inBubble(t, atmost.Operation{}, atmost.Options{}, func(b *bench) {
+		before, err := b.execute(call("before"))
+		b.says(before, err, "", atmost.Completed)
+		entered, leave := b.hold(completed("done"))
+		first := b.start(call("k"))
+		<-entered
+		closed := make(chan struct{})
+		go func() {
+			defer close(closed)
+			b.Close(b.Context())
+		}()
+		synctest.Wait()
+		a, err := b.execute(call("new"))
+		b.says(a, err, atmost.CodeShuttingDown, atmost.Absent)
+		a, err = b.execute(call("before"))
+		b.says(a, err, "", atmost.Completed)
+		close(leave)
+		<-closed
+		a, err = first.wait()
+		b.says(a, err, "", atmost.Completed)
+	})
+}
+
+func TestCloseAbandonsWhatDoesNotEnd(t *testing.T) {
+	for _, stored := range []bool{true, false} {
+		inBubble(t, atmost.Operation{Timeout: time.Hour}, atmost.Options{}, func(b *bench) {
+			entered, _ := b.hold(completed("done"))
+			first := b.start(call("k"))
+			<-entered
+			duplicate := b.start(waiting(call("k"), time.Minute))
+			synctest.Wait()
+			b.store.SetDown(!stored)
+			ctx, cancel := context.WithTimeout(b.Context(), 3*time.Second)
+			defer cancel()
+			begin := time.Now()
+			b.Close(ctx)
+			if took := time.Since(begin); took != 3*time.Second {
+				b.Errorf("closed after %v", took)
+			}
+			for _, p := range []*pendingAnswer{first, duplicate} {
+				a, err := p.wait()
+				b.says(a, err, "", atmost.Processing)
+			}
+			b.store.SetDown(false)
+			want, event := atmost.Unknown, "abandoned true"
+			if !stored {
+				want, event = atmost.Processing, "abandoned false"
+			}
+			if r := b.lookup("k"); r.State != want || b.events.get(event) != 1 {
+				b.Errorf("stored as %v; told %v", r.State, b.events.counts)
+			}
+		})
+	}
+}
+
+// TestAClaimThatWinsAfterTheEnd: Close's time is over while a claim is still under way. What it wins is given back.
+func TestAClaimThatWinsAfterTheEnd(t *testing.T) {
+	inBubble(t, atmost.Operation{}, atmost.Options{}, func(b *bench) {
+		claim := b.store.Next(storetest.Blocked, storetest.Of[*atmost.Claim])
+		first := b.start(call("k"))
+		<-claim.Hit()
+		ended, cancel := context.WithCancel(b.Context())
+		cancel()
+		b.Close(ended)
+		claim.Release()
+		a, err := first.wait()
+		b.says(a, err, atmost.CodeExecutionNotStarted, atmost.NotExecuted)
+		if b.target.count("k") != 0 {
+			b.Error("it ran")
+		}
+	})
+}
+
+func TestProbesSettleWhatIsUnknown(t *testing.T) {
+	for _, o := range []atmost.Outcome{outcomeA, failure, noEffect} {
+		t.Run(o.State.String(), func(t *testing.T) {
+			op := atmost.Operation{OnUnknown: atmost.ProbeUnknown, Timeout: 10 * time.Second, ProbeSettle: 30 * time.Second}
+			inBubble(t, op, atmost.Options{}, func(b *bench) {
+				b.target.do = func(context.Context, atmost.Attempt) atmost.Outcome { return doubt }
+				b.target.probe = func(id atmost.ID, attempt uint32) atmost.Outcome {
+					if id.Key != "k" || attempt != 1 {
+						b.Errorf("probed for %v, attempt %d", id, attempt)
+					}
+					return o
+				}
+				a, err := b.execute(call("k"))
+				b.says(a, err, atmost.CodeOutcomeUnknown, atmost.Unknown)
+				waiter := b.start(waiting(call("k"), time.Minute))
+				waiter.wait() // an unknown record is no reason to wait
+
+				pass(25 * time.Second)
+				want := o.State
+				if o.State == atmost.NotExecuted {
+					want = atmost.Unknown // the attempt may still be on its way
+				}
+				if r := b.lookup("k"); r.State != want {
+					b.Errorf("after 25 s: %v", r.State)
+				}
+				pass(15 * time.Second) // past probe_settle
+				if r := b.lookup("k"); r.State != o.State || r.SettledBy != atmost.ByResolve {
+					b.Errorf("after 40 s: %v", r.State)
+				}
+				if b.events.get("settled "+o.State.String()) != 1 {
+					b.Errorf("told %v", b.events.counts)
+				}
+			})
+		})
+	}
+}
+
+func TestProbesAskLessAndLess(t *testing.T) {
+	inBubble(t, atmost.Operation{OnUnknown: atmost.ProbeUnknown}, atmost.Options{}, func(b *bench) {
+		b.target.do = func(context.Context, atmost.Attempt) atmost.Outcome { return doubt }
+		var asked []time.Time
+		b.target.probe = func(atmost.ID, uint32) atmost.Outcome {
+			asked = append(asked, time.Now())
+			return doubt
+		}
+		if _, err := b.execute(call("k")); err == nil {
+			b.Fatal("it is not in doubt")
+		}
+		pass(time.Hour)
+		synctest.Wait()
+		for i := 2; i < len(asked); i++ {
+			before, after := asked[i-1].Sub(asked[i-2]), asked[i].Sub(asked[i-1])
+			if after < before || after > 5*time.Minute+time.Second {
+				b.Errorf("%v, then %v between two probes", before, after)
+			}
+		}
+		if len(asked) < 15 || len(asked) > 30 {
+			b.Errorf("asked %d times in an hour", len(asked))
+		}
+		if r := b.lookup("k"); r.State != atmost.Unknown {
+			b.Errorf("it is %v", r.State)
+		}
+	})
+}
+
+// TestAProbeDoesNotSettleWhatMovedOn: the attempt reports while the probe is under way.
+func TestAProbeDoesNotSettleWhatMovedOn(t *testing.T) {
+	inBubble(t, atmost.Operation{OnUnknown: atmost.ProbeUnknown, Timeout: time.Hour}, atmost.Options{}, func(b *bench) {
+		entered, leave := b.hold(outcomeA)
+		asked, answer := make(chan struct{}), make(chan struct{})
+		b.target.probe = func(atmost.ID, uint32) atmost.Outcome {
+			close(asked)
+			<-answer
+			return failure
+		}
+		first := b.start(call("k"))
+		<-entered
+		b.clock.jump(2 * time.Hour)
+		<-asked
+		close(leave)
+		a, err := first.wait()
+		b.says(a, err, "", atmost.Completed)
+		close(answer)
+		synctest.Wait()
+		if r := b.lookup("k"); r.State != atmost.Completed || b.events.get("settled failed") != 0 {
+			b.Errorf("%v; told %v", r.State, b.events.counts)
+		}
+	})
+}
+
+func TestRetentionAnswers(t *testing.T) {
+	op := atmost.Operation{ResultRetention: time.Hour, KeyRetention: 2 * time.Hour}
+	inBubble(t, op, atmost.Options{}, func(b *bench) {
+		first, err := b.execute(call("k"))
+		b.says(first, err, "", atmost.Completed)
+		pass(time.Hour) // the sweeper runs all the while
+		a, err := b.execute(call("k"))
+		b.says(a, err, atmost.CodeResultNotKept, atmost.Completed)
+		other := call("k")
+		other.Payload = []byte("0")
+		if _, err := b.execute(other); atmost.CodeOf(err) != atmost.CodePayloadMismatch {
+			b.Errorf("another payload after its result's retention: %v", err)
+		}
+		pass(time.Hour)
+		a, err = b.execute(call("k"))
+		b.says(a, err, "", atmost.Completed)
+		if b.target.count("k") != 2 || a.Record.Fence <= first.Record.Fence {
+			b.Errorf("%d effects, fences %d and %d", b.target.count("k"), first.Record.Fence, a.Record.Fence)
+		}
+	})
+}
