@@ -1,0 +1,129 @@
+package upstream
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"syscall"
+	"time"
+
+	"github.com/atmost-dev/atmost"
+)
+
+// state is what a response's status says.
+func (u *Upstream) state(status int) atmost.State {
+	if s, ok := u.status[status]; ok {
+		return s
+	}
+	switch {
+	case status == http.StatusRequestTimeout || status == 499: // 499: nginx, when its own client went away
+		return atmost.Unknown
+	case status >= 200 && status <= 299:
+		return atmost.Completed
+	case status >= 300 && status <= 499:
+		return atmost.Failed
+	}
+	return atmost.Unknown // 5xx, as a proxy's 504 may hide a success, and what HTTP does not define
+}
+
+// result reads the body of a final answer into o. After an error o means nothing.
+func (u *Upstream) result(o *atmost.Outcome, resp *http.Response) error {
+	if resp.ContentLength > u.cfg.MaxResult {
+		o.NotKept = atmost.TooLarge
+		return nil
+	}
+	body, err := io.ReadAll(io.LimitReader(resp.Body, u.cfg.MaxResult+1))
+	switch {
+	case int64(len(body)) > u.cfg.MaxResult:
+		o.NotKept = atmost.TooLarge
+		return nil
+	case err != nil:
+		return err
+	}
+	o.Result = convert(resp.Header.Get("Content-Type"), body)
+	return nil
+}
+
+// drain reads a small body of known length that nobody wants, so that the connection can be used again.
+func drain(resp *http.Response) {
+	if resp.ContentLength <= 64<<10 {
+		_, _ = io.CopyN(io.Discard, resp.Body, max(resp.ContentLength, 0))
+	}
+}
+
+// The messages below are stored and shown to callers of the API, so they hold no URL, host, key or payload, and never
+// the text of an error.
+
+const maybe = "; the request may have been processed"
+
+// answered words a response's status.
+func answered(s atmost.State, status int) string {
+	text := "the upstream answered " + strconv.Itoa(status)
+	switch s {
+	case atmost.Completed:
+		return ""
+	case atmost.NotExecuted:
+		return text + ", by which it says that nothing happened"
+	case atmost.Unknown:
+		return text + maybe
+	}
+	return text
+}
+
+// noAnswer words a round trip that ended without a response after a byte may have left.
+func noAnswer(ctx context.Context, began time.Time) string {
+	switch {
+	case errors.Is(ctx.Err(), context.DeadlineExceeded):
+		return "the upstream did not answer within " + timeout(ctx, began)
+	case ctx.Err() != nil:
+		return "the execution was stopped before the upstream answered"
+	}
+	return "the connection to the upstream broke before it answered"
+}
+
+// brokeOff words a final answer of which not everything came.
+func brokeOff(ctx context.Context, began time.Time, status int) string {
+	text := "the upstream answered " + strconv.Itoa(status)
+	switch {
+	case errors.Is(ctx.Err(), context.DeadlineExceeded):
+		return text + ", but not to the end within " + timeout(ctx, began)
+	case ctx.Err() != nil:
+		return text + ", but the execution was stopped before the answer's end"
+	}
+	return text + ", but its answer broke off"
+}
+
+// notReached words a request of which nothing left.
+func notReached(ctx context.Context, began time.Time, err error) string {
+	var (
+		dns   *net.DNSError
+		timed net.Error
+	)
+	switch {
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return "the upstream refused the connection"
+	case errors.As(err, &dns):
+		return "the upstream's name could not be resolved"
+	case errors.Is(ctx.Err(), context.DeadlineExceeded):
+		return "there was no connection to the upstream within " + timeout(ctx, began)
+	case ctx.Err() != nil:
+		return "the execution was stopped before it reached the upstream"
+	case errors.As(err, &timed) && timed.Timeout():
+		return "connecting to the upstream took too long"
+	}
+	return "no connection to the upstream could be made"
+}
+
+// timeout is how long ctx gave, as people write it: what was lost on the way here is rounded away.
+func timeout(ctx context.Context, began time.Time) string {
+	deadline, _ := ctx.Deadline()
+	d := deadline.Sub(began)
+	unit := time.Millisecond
+	if d > time.Second {
+		unit = 100 * time.Millisecond
+	}
+	return d.Round(unit).String()
+}

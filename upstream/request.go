@@ -1,0 +1,77 @@
+package upstream
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/atmost-dev/atmost"
+)
+
+const userAgent = "atmost"
+
+// request is what a is sent as, but for its body.
+func (u *Upstream) request(ctx context.Context, a atmost.Attempt) *http.Request {
+	h := u.headers()
+	h.Set("Content-Type", "application/json")
+	h.Set("Idempotency-Key", atmost.HeaderValue(u.forwardedKey(a.ID)))
+	if u.cfg.ForwardKey == ForwardOriginal && a.ID.Scope != "" {
+		h.Set("Idempotency-Scope", atmost.HeaderValue(a.ID.Scope))
+	}
+	h.Set("Idempotency-Operation", a.Operation)
+	h.Set("Idempotency-Attempt", strconv.FormatUint(uint64(a.Number), 10))
+	h.Set("Idempotency-Fence", strconv.FormatInt(a.Fence, 10))
+	if isTraceparent(a.Trace.Parent) {
+		h.Set("Traceparent", a.Trace.Parent)
+		if a.Trace.State != "" && isFieldValue(a.Trace.State) {
+			h.Set("Tracestate", a.Trace.State)
+		}
+	}
+	r := &http.Request{Method: u.cfg.Method, URL: u.url, Header: h, ContentLength: int64(len(a.Payload))}
+	return r.WithContext(ctx)
+}
+
+// headers are the configured ones and the one that every request has.
+func (u *Upstream) headers() http.Header {
+	h := make(http.Header, len(u.cfg.Headers)+10)
+	for name, values := range u.cfg.Headers {
+		h[http.CanonicalHeaderKey(name)] = values
+	}
+	h.Set("User-Agent", userAgent)
+	return h
+}
+
+// forwardedKey is the name under which the upstream knows id.
+func (u *Upstream) forwardedKey(id atmost.ID) string {
+	if u.cfg.ForwardKey == ForwardOriginal {
+		return id.Key
+	}
+	return id.ForwardedKey()
+}
+
+// inMemory is a body of which net/http can tell that reading it never blocks, so that it sends it in one packet with the
+// header. Closing it does nothing: it can be read to its end whatever was closed before.
+func inMemory(payload []byte) io.ReadCloser {
+	if len(payload) == 0 {
+		return nil
+	}
+	return io.NopCloser(bytes.NewReader(payload))
+}
+
+// isTraceparent reports whether s has the form of W3C trace context: version, trace id, parent id and flags, the ids not
+// all zero.
+func isTraceparent(s string) bool {
+	parts := strings.Split(s, "-")
+	if len(parts) != 4 || parts[0] == "ff" {
+		return false
+	}
+	for i, length := range []int{2, 32, 16, 2} {
+		if len(parts[i]) != length || strings.Trim(parts[i], "0123456789abcdef") != "" {
+			return false
+		}
+	}
+	return strings.Trim(parts[1], "0") != "" && strings.Trim(parts[2], "0") != ""
+}

@@ -1,0 +1,87 @@
+// Package upstream performs operations by calling an HTTP upstream: once per attempt, and then says honestly what
+// happened, "it may have happened" included.
+package upstream
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/atmost-dev/atmost"
+)
+
+// Upstream is the target of one operation. It is safe for concurrent use.
+type Upstream struct {
+	cfg       Config
+	url       *url.URL
+	status    map[int]atmost.State // what cfg says about statuses
+	probe     *probeURL            // nil without one
+	transport *Transport
+	breaker   breaker
+}
+
+var (
+	_ atmost.Executor = (*Upstream)(nil)
+	_ atmost.Prober   = (*Upstream)(nil)
+)
+
+// Execute calls the upstream once and tells how that ended:
+//   - not executed, when not one byte of the request left, or the answer's status is in NotExecutedStatus;
+//   - completed on 2xx, failed on 3xx, 4xx but 408 and 499, and what FinalStatus lists, once the whole answer was read,
+//     or as much of it as shows that it is over MaxResult;
+//   - unknown otherwise.
+func (u *Upstream) Execute(ctx context.Context, a atmost.Attempt) atmost.Outcome {
+	began := time.Now()
+	done, err := u.breaker.allow()
+	if err != nil {
+		return atmost.Outcome{State: atmost.NotExecuted, Message: "the upstream could not be reached several times in a row and was not tried again yet"}
+	}
+	defer done(nil) // a panic must not leave it waiting for a word
+	resp, err := u.transport.send(u.request(ctx, a), inMemory(a.Payload), func() { done(nil) })
+	if err != nil {
+		return u.failure(ctx, began, err, done)
+	}
+	defer resp.Body.Close() //nolint:errcheck // what was read, was read
+	return u.answer(ctx, began, resp)
+}
+
+// failure tells what a round trip without an answer means.
+func (u *Upstream) failure(ctx context.Context, began time.Time, err error, done func(error)) atmost.Outcome {
+	u.log(err)
+	var unsent *NotSentError
+	if !errors.As(err, &unsent) {
+		return atmost.Outcome{State: atmost.Unknown, Message: noAnswer(ctx, began) + maybe}
+	}
+	if errors.Is(ctx.Err(), context.Canceled) {
+		err = context.Canceled // err would be the cause of the cancellation, whatever that is
+	}
+	done(err)
+	return atmost.Outcome{State: atmost.NotExecuted, Message: notReached(ctx, began, err)}
+}
+
+// answer tells what a response means. Of a status that leaves the outcome unknown, or says that nothing happened, the
+// header is the whole message: however the body ends, it would change nothing. A final answer is stored with its body
+// and replayed for good, so it counts only when that has come to its end; cut short it may be what a dying proxy made of
+// a success, whatever the status.
+func (u *Upstream) answer(ctx context.Context, began time.Time, resp *http.Response) atmost.Outcome {
+	o := atmost.Outcome{State: u.state(resp.StatusCode), UpstreamStatus: resp.StatusCode}
+	o.Message = answered(o.State, resp.StatusCode)
+	if !o.State.Final() {
+		drain(resp)
+		return o
+	}
+	err := u.result(&o, resp)
+	if err != nil {
+		u.log(err)
+		return atmost.Outcome{State: atmost.Unknown, UpstreamStatus: resp.StatusCode, Message: brokeOff(ctx, began, resp.StatusCode) + maybe}
+	}
+	return o
+}
+
+func (u *Upstream) log(err error) {
+	if u.cfg.OnError != nil {
+		u.cfg.OnError(err)
+	}
+}
