@@ -623,6 +623,7 @@ func TestNewRefusesBadOptionsAndStores(t *testing.T) {
 	for _, o := range []atmost.Options{
 		{MaxPending: -1},
 		{Operations: map[string]atmost.Operation{"": {}}},
+		{Operations: map[string]atmost.Operation{"no header carries this": {}}},
 		{Operations: map[string]atmost.Operation{"op": {Timeout: 2 * time.Hour}}},
 		{Operations: map[string]atmost.Operation{"op": {Concurrency: -1}}},
 		{Operations: map[string]atmost.Operation{"op": {Concurrency: 5, MaxPending: 4}}},

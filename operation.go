@@ -99,9 +99,10 @@ func newOperation(name string, o Operation) (*operation, error) {
 	defaultTo(&o.ProbeSettle, o.Timeout)
 	defaultTo(&o.ResultRetention, DefaultResultRetention)
 	defaultTo(&o.KeyRetention, max(DefaultKeyRetention, o.ResultRetention))
+	if wrong := validName(name); wrong != "" {
+		return nil, fmt.Errorf("operation %q: its name %s", name, wrong)
+	}
 	switch {
-	case name == "" || len(name) > MaxKeyLength:
-		return nil, fmt.Errorf("operation %q: its name must have 1 to %d bytes", name, MaxKeyLength)
 	case o.Timeout < time.Millisecond || o.Timeout > MaxTimeout:
 		return nil, fmt.Errorf("operation %q: timeout %v is not between 1ms and %v", name, o.Timeout, MaxTimeout)
 	case o.Concurrency < 1:
