@@ -1,0 +1,94 @@
+package pebblestore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// Checkpoint makes a backup in dir, which must not exist: all that was answered before the call is in it. The store goes on
+// meanwhile. Where dir is on the store's file system, most files are only linked.
+func (s *Store) Checkpoint(_ context.Context, dir string) error {
+	s.calls.Add(1)
+	defer s.calls.Done()
+	if s.dead.Load() {
+		return errDead
+	}
+	if err := s.db.Checkpoint(dir, pebble.WithFlushedWAL()); err != nil {
+		return fmt.Errorf("pebblestore: backing up to %s: %w", dir, err)
+	}
+	return nil
+}
+
+// Restore makes dir, which must not exist, from a backup that stays as it is. The store that is then opened in dir has
+// forgotten what happened since the backup was taken, so it is guarded: see Guarded. Of o, FS, Logger and Tune count.
+// A Restore that did not return may have left a directory beside dir, with the suffix ".restoring", that the next one
+// removes.
+func Restore(checkpointDir, dir string, o Options) error {
+	o = o.withDefaults()
+	if err := restore(checkpointDir, dir, o); err != nil {
+		return fmt.Errorf("pebblestore: restoring %s to %s: %w", checkpointDir, dir, err)
+	}
+	return nil
+}
+
+func restore(from, dir string, o Options) error {
+	fs := o.fs()
+	if _, err := fs.Stat(dir); err == nil {
+		return errors.New("the latter exists")
+	}
+	temporary := dir + ".restoring"
+	if err := fs.RemoveAll(temporary); err != nil {
+		return err
+	}
+	if err := makeDir(fs, fs.PathDir(dir)); err != nil {
+		return err
+	}
+	found, err := vfs.Clone(fs, fs, from, temporary, vfs.CloneSync)
+	if err != nil {
+		return err
+	}
+	if !found {
+		return errors.New("there is no backup")
+	}
+	if err := setGuard(temporary, o); err != nil {
+		return err
+	}
+	if err := fs.Rename(temporary, dir); err != nil {
+		return err
+	}
+	return syncDir(fs, fs.PathDir(dir))
+}
+
+// setGuard marks the database in dir as restored. All that it holds is at most as old as its clock's mark.
+func setGuard(dir string, o Options) (err error) {
+	var fatal error
+	p := o.pebble(func(err error) { fatal = errors.Join(fatal, err) })
+	p.ErrorIfNotExists = true
+	db, err := pebble.Open(dir, p)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, db.Close(), fatal) }()
+	mark, closer, err := db.Get(metaMark)
+	if err != nil {
+		return fmt.Errorf("not a backup of a store: %w", err)
+	}
+	defer func() { err = errors.Join(err, closer.Close()) }()
+	b := db.NewBatch()
+	defer b.Close()
+	admitted := rangeOf(admittedKey(""))
+	_ = b.DeleteRange(admitted.LowerBound, admitted.UpperBound, nil)
+	_ = b.Set(metaGuard, mark, nil)
+	return b.Commit(durable)
+}
+
+// rangeOf covers the keys that begin with prefix, whose last byte is not 255.
+func rangeOf(prefix []byte) *pebble.IterOptions {
+	end := append([]byte{}, prefix...)
+	end[len(end)-1]++
+	return &pebble.IterOptions{LowerBound: prefix, UpperBound: end}
+}

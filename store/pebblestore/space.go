@@ -1,0 +1,36 @@
+package pebblestore
+
+import (
+	"errors"
+	"sync/atomic"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// ErrDiskReserve is the error of a claim that was refused to keep the rest of the disk for what has been claimed already.
+var ErrDiskReserve = errors.New("pebblestore: the disk is nearly full, nothing new is claimed")
+
+// spaceInterval is the shortest time between two looks at the disk.
+const spaceInterval = time.Second
+
+// space knows whether the disk is nearly full. It looks when it is asked, so it costs nothing while nothing happens.
+type space struct {
+	fs      vfs.FS
+	dir     string
+	reserve uint64
+	checked atomic.Int64 // elapsed time of the last look, plus spaceInterval
+	low     atomic.Bool
+}
+
+// check looks if it is time to; one caller does, and the others go by what was seen last. A disk that cannot be asked
+// is not full.
+func (s *space) check(elapsed time.Duration) {
+	next := s.checked.Load()
+	now := int64(elapsed) + int64(spaceInterval)
+	if now-next < int64(spaceInterval) && next != 0 || !s.checked.CompareAndSwap(next, now) {
+		return
+	}
+	usage, err := s.fs.GetDiskUsage(s.dir)
+	s.low.Store(err == nil && usage.AvailBytes < s.reserve)
+}

@@ -1,0 +1,259 @@
+package storetest
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	gocmp "github.com/google/go-cmp/cmp"
+
+	"github.com/atmost-dev/atmost"
+	"github.com/atmost-dev/atmost/fingerprint"
+)
+
+// reporter is what *testing.T and *rapid.T have in common.
+type reporter interface {
+	Helper()
+	Errorf(format string, args ...any)
+	Fatalf(format string, args ...any)
+}
+
+// subject is a store under test beside the model of what it must answer. Its methods are for one goroutine; what the
+// concurrent cases do to the store directly is unknown to the model.
+type subject struct {
+	reporter
+	Harness
+	ctx   context.Context
+	model map[atmost.ID]atmost.Record
+}
+
+func newSubject(t *testing.T, h Harness) *subject {
+	s := &subject{reporter: t, Harness: h, ctx: t.Context(), model: map[atmost.ID]atmost.Record{}}
+	t.Cleanup(s.close)
+	return s
+}
+
+func (s *subject) close() {
+	s.Helper()
+	if err := s.Store.Close(); err != nil {
+		s.Errorf("Close: %v", err)
+	}
+}
+
+// reopen closes the store and opens what it kept. The model's records are restarted as an embedded store's must be.
+func (s *subject) reopen() {
+	s.Helper()
+	s.close()
+	s.Store = s.Reopen()
+	for id, r := range s.model {
+		if step, _ := atmost.Transition(r, atmost.Restart{}, s.at()); step.Changed {
+			s.model[id] = step.Record
+		}
+	}
+}
+
+func (s *subject) at() atmost.Instant {
+	now := atmost.TimeOf(s.Clock.Now())
+	return atmost.Instant{Now: now, Expiry: now}
+}
+
+func (s *subject) stored(id atmost.ID) atmost.Record {
+	if r, ok := s.model[id]; ok {
+		return r
+	}
+	return atmost.Record{ID: id}
+}
+
+// apply does event and compares the answer with the model's.
+func (s *subject) apply(id atmost.ID, event atmost.Event) (atmost.Step, error) {
+	s.Helper()
+	want, wantErr := atmost.Transition(s.stored(id), event, s.at())
+	got, err := s.Store.Apply(s.ctx, id, event)
+	var refusal *atmost.Error
+	if err != nil && !errors.As(err, &refusal) {
+		s.Fatalf("Apply(%v, %T) failed: %v", id, event, err)
+	}
+	if atmost.CodeOf(err) != atmost.CodeOf(wantErr) {
+		s.Fatalf("Apply(%v, %T): error %v, want %v", id, event, err, wantErr)
+	}
+	if diff := diffSteps(want, got); diff != "" {
+		s.Fatalf("Apply(%v, %T) (-want +got):\n%s", id, event, diff)
+	}
+	if want.Changed {
+		s.model[id] = want.Record
+	}
+	return got, err
+}
+
+// ok does an event that must not be refused and must leave the record in state.
+func (s *subject) ok(id atmost.ID, event atmost.Event, state atmost.State) atmost.Step {
+	s.Helper()
+	step, err := s.apply(id, event)
+	if err != nil || step.Record.State != state {
+		s.Fatalf("Apply(%v, %T) = %v, %v; want %v", id, event, step.Record.State, err, state)
+	}
+	return step
+}
+
+// unchanged is ok for an event that must change nothing.
+func (s *subject) unchanged(id atmost.ID, event atmost.Event, state atmost.State) atmost.Step {
+	s.Helper()
+	step := s.ok(id, event, state)
+	if step.Changed {
+		s.Fatalf("Apply(%v, %T) changed the record", id, event)
+	}
+	return step
+}
+
+// refused does an event that must be refused with code, and the record must be as it was unless the step says otherwise.
+func (s *subject) refused(id atmost.ID, event atmost.Event, code atmost.Code) atmost.Step {
+	s.Helper()
+	step, err := s.apply(id, event)
+	if atmost.CodeOf(err) != code {
+		s.Fatalf("Apply(%v, %T): error %v, want %v", id, event, err, code)
+	}
+	s.lookup(id)
+	return step
+}
+
+// lookup compares the record of id with the model's.
+func (s *subject) lookup(id atmost.ID) atmost.Record {
+	s.Helper()
+	got, err := s.Store.Lookup(s.ctx, id)
+	if err != nil {
+		s.Fatalf("Lookup(%v): %v", id, err)
+	}
+	if diff := diffRecords(atmost.Age(s.stored(id), s.at()), got); diff != "" {
+		s.Fatalf("Lookup(%v) (-want +got):\n%s", id, diff)
+	}
+	return got
+}
+
+// found is a lookup that must find the record in state.
+func (s *subject) found(id atmost.ID, state atmost.State) atmost.Record {
+	s.Helper()
+	r := s.lookup(id)
+	if r.State != state {
+		s.Fatalf("Lookup(%v): state %v, want %v", id, r.State, state)
+	}
+	return r
+}
+
+// sweep sweeps until no more is found, at most limit records a time, and adds up what was.
+func (s *subject) sweep(limit int) atmost.Swept {
+	s.Helper()
+	var sum atmost.Swept
+	for range 10_000 {
+		got, err := s.Store.Sweep(s.ctx, limit)
+		if err != nil {
+			s.Fatalf("Sweep: %v", err)
+		}
+		if n := len(got.Lapsed) + got.Dropped + got.Forgotten; n > limit {
+			s.Fatalf("Sweep(%d) swept %d records", limit, n)
+		}
+		sum.Lapsed = append(sum.Lapsed, got.Lapsed...)
+		sum.Dropped += got.Dropped
+		sum.Forgotten += got.Forgotten
+		if !got.More {
+			return sum
+		}
+	}
+	s.Fatalf("Sweep finds more for ever")
+	return sum
+}
+
+// diffSteps compares two answers.
+func diffSteps(want, got atmost.Step) string {
+	want.Record, got.Record = comparable(want.Record), comparable(got.Record)
+	if reflect.DeepEqual(want, got) {
+		return "" // much faster than cmp
+	}
+	return gocmp.Diff(want, got, cmpOptions)
+}
+
+func diffRecords(want, got atmost.Record) string {
+	return diffSteps(atmost.Step{Record: want}, atmost.Step{Record: got})
+}
+
+// cmpOptions compare tokens as they are: by Token.Equal the zero token equals none.
+var cmpOptions = gocmp.Options{
+	gocmp.Comparer(bytes.Equal),
+	gocmp.Comparer(func(a, b atmost.Token) bool { return a == b }),
+}
+
+// comparable drops what makes no difference: the fence of an absent record, and empty beside nil.
+func comparable(r atmost.Record) atmost.Record {
+	if r.State == atmost.Absent {
+		r.Fence = 0
+	}
+	if len(r.Past) == 0 {
+		r.Past = nil
+	}
+	if len(r.Result) == 0 {
+		r.Result = nil
+	}
+	return r
+}
+
+func compareIDs(a, b atmost.ID) int {
+	return cmp.Or(strings.Compare(a.Scope, b.Scope), strings.Compare(a.Key, b.Key))
+}
+
+func idsOf(records []atmost.Record) []atmost.ID {
+	ids := make([]atmost.ID, len(records))
+	for i, r := range records {
+		ids[i] = r.ID
+	}
+	return ids
+}
+
+func sortedIDs(ids []atmost.ID) []atmost.ID {
+	return slices.SortedFunc(slices.Values(ids), compareIDs)
+}
+
+// What most cases ask with.
+const (
+	lease           = 30 * time.Second
+	resultRetention = time.Hour
+	keyRetention    = 24 * time.Hour
+)
+
+var someID = atmost.ID{Scope: "tenant", Key: "order-1"}
+
+func token(n int) atmost.Token { return atmost.Token{byte(n >> 8), byte(n), 15: 1} }
+
+func claim(n int) *atmost.Claim {
+	return &atmost.Claim{
+		Operation:   "charge",
+		Fingerprint: fingerprint.Fingerprint{Algorithm: "a1", Digest: [32]byte{7}},
+		Token:       token(n),
+		Lease:       lease,
+		Policy:      atmost.Policy{ResultRetention: resultRetention, KeyRetention: keyRetention},
+	}
+}
+
+func claimWith(n int, onUnknown atmost.OnUnknown, by atmost.ExecutedBy) *atmost.Claim {
+	c := claim(n)
+	c.Policy.OnUnknown, c.Policy.ExecutedBy = onUnknown, by
+	return c
+}
+
+func completed(result string) atmost.Outcome {
+	return atmost.Outcome{State: atmost.Completed, Result: []byte(result), UpstreamStatus: 201}
+}
+
+var (
+	failed      = atmost.Outcome{State: atmost.Failed, Result: []byte(`{"error":"declined"}`), UpstreamStatus: 402, Message: "declined"}
+	notExecuted = atmost.Outcome{State: atmost.NotExecuted, Message: "connection refused"}
+	unknown     = atmost.Outcome{State: atmost.Unknown, Message: "connection reset"}
+)
+
+func finish(n int, o atmost.Outcome) *atmost.Finish {
+	return &atmost.Finish{Token: token(n), Outcome: o}
+}
