@@ -1,0 +1,74 @@
+package server
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"net/http/pprof"
+	"strings"
+	"time"
+)
+
+// Check is one thing that must be so for an instance to be ready. Its error is shown to whoever asks with ?verbose.
+type Check struct {
+	Name  string
+	Ready func(context.Context) error
+}
+
+// checkTimeout bounds all checks of one request.
+const checkTimeout = 2 * time.Second
+
+// Health returns the handler for orchestrators and scrapers: /livez, which depends on nothing, /readyz, which is 200 when
+// every check passes, and /metrics.
+func Health(log *slog.Logger, metrics http.Handler, checks ...Check) http.Handler {
+	return routes(log, healthRoutes(metrics, checks))
+}
+
+// Admin returns the handler for operators: what Health has, and /debug/pprof/. It is not for the network at large.
+func Admin(log *slog.Logger, metrics http.Handler, checks ...Check) http.Handler {
+	handlers := healthRoutes(metrics, checks)
+	handlers["GET /debug/pprof/"] = pprof.Index
+	handlers["GET /debug/pprof/cmdline"] = pprof.Cmdline
+	handlers["GET /debug/pprof/profile"] = pprof.Profile
+	handlers["GET /debug/pprof/symbol"] = pprof.Symbol
+	handlers["POST /debug/pprof/symbol"] = pprof.Symbol
+	handlers["GET /debug/pprof/trace"] = pprof.Trace
+	return routes(log, handlers)
+}
+
+func healthRoutes(metrics http.Handler, checks []Check) map[string]http.HandlerFunc {
+	return map[string]http.HandlerFunc{
+		"GET /livez": func(w http.ResponseWriter, _ *http.Request) {
+			writeText(w, http.StatusOK, "ok\n")
+		},
+		"GET /readyz": func(w http.ResponseWriter, r *http.Request) {
+			ready(w, r, checks)
+		},
+		"GET /metrics": metrics.ServeHTTP,
+	}
+}
+
+func ready(w http.ResponseWriter, r *http.Request, checks []Check) {
+	ctx, cancel := context.WithTimeout(r.Context(), checkTimeout)
+	defer cancel()
+	status, verdict := http.StatusOK, "ready\n"
+	var report strings.Builder
+	for _, c := range checks {
+		err := c.Ready(ctx)
+		if err == nil {
+			report.WriteString("[+] " + c.Name + ": ok\n")
+			continue
+		}
+		status, verdict = http.StatusServiceUnavailable, "not ready\n"
+		report.WriteString("[-] " + c.Name + ": " + err.Error() + "\n")
+	}
+	if r.URL.Query().Has("verbose") {
+		verdict = report.String() + verdict
+	}
+	writeText(w, status, verdict)
+}
+
+func writeText(w http.ResponseWriter, status int, text string) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	write(w, status, []byte(text))
+}

@@ -1,0 +1,199 @@
+package server_test
+
+import (
+	"bytes"
+	"context"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/atmost-dev/atmost"
+	"github.com/atmost-dev/atmost/server"
+	"github.com/atmost-dev/atmost/store/memstore"
+)
+
+// clock stands still until it is told otherwise.
+type clock struct {
+	mu      sync.Mutex
+	elapsed time.Duration
+}
+
+var epoch = time.Date(2026, time.November, 23, 12, 0, 0, 0, time.UTC)
+
+func (c *clock) Now() time.Time { return epoch.Add(c.Elapsed()) }
+
+func (c *clock) Elapsed() time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.elapsed
+}
+
+func (c *clock) advance(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.elapsed += d
+}
+
+// store is a memstore that counts what requests ask of it, tells of each look-up once it has an answer, and fails on demand.
+type store struct {
+	atmost.Store
+	calls  atomic.Int64
+	fail   atomic.Pointer[func() error]
+	looked chan struct{} // if not nil
+}
+
+func (s *store) called() error {
+	s.calls.Add(1)
+	if f := s.fail.Load(); f != nil {
+		return (*f)()
+	}
+	return nil
+}
+
+func (s *store) Apply(ctx context.Context, id atmost.ID, event atmost.Event) (atmost.Step, error) {
+	if err := s.called(); err != nil {
+		return atmost.Step{}, err
+	}
+	return s.Store.Apply(ctx, id, event)
+}
+
+func (s *store) Lookup(ctx context.Context, id atmost.ID) (atmost.Record, error) {
+	if err := s.called(); err != nil {
+		return atmost.Record{}, err
+	}
+	r, err := s.Store.Lookup(ctx, id)
+	if s.looked != nil {
+		s.looked <- struct{}{}
+	}
+	return r, err
+}
+
+// does is an executor.
+type does func(context.Context, atmost.Attempt) atmost.Outcome
+
+func (f does) Execute(ctx context.Context, a atmost.Attempt) atmost.Outcome { return f(ctx, a) }
+
+// answers is an executor that has one outcome after the other; the last one for good.
+func answers(outcomes ...atmost.Outcome) does {
+	return func(_ context.Context, a atmost.Attempt) atmost.Outcome {
+		return outcomes[min(int(a.Number), len(outcomes))-1]
+	}
+}
+
+func completed(result string) atmost.Outcome {
+	return atmost.Outcome{State: atmost.Completed, Result: []byte(result), UpstreamStatus: 200}
+}
+
+// gate is an executor that tells of each attempt and waits for its outcome.
+type gate struct {
+	started chan atmost.Attempt
+	outcome chan atmost.Outcome
+	ran     atomic.Int64
+}
+
+func newGate() *gate {
+	return &gate{started: make(chan atmost.Attempt), outcome: make(chan atmost.Outcome)}
+}
+
+func (g *gate) Execute(ctx context.Context, a atmost.Attempt) atmost.Outcome {
+	g.ran.Add(1)
+	select {
+	case g.started <- a:
+	case <-ctx.Done():
+	}
+	select {
+	case o := <-g.outcome:
+		return o
+	case <-ctx.Done():
+		return atmost.Outcome{State: atmost.Unknown, Message: "cancelled"}
+	}
+}
+
+// config is a service to be. All is optional.
+type config struct {
+	operations map[string]atmost.Operation
+	maxPending int
+	maxBody    int64
+	readTime   time.Duration
+	looked     chan struct{}
+	served     chan struct{} // told when a handler has returned
+}
+
+// service is the whole service but its binary, and a client that holds every exchange to the contract.
+type service struct {
+	*testing.T
+	contract *contract
+	clock    *clock
+	store    *store
+	engine   *atmost.Engine
+	handler  http.Handler
+	log      *logBuffer
+	url      string
+	client   *http.Client
+}
+
+// one is the configuration of a service with one operation, charge.
+func one(e atmost.Executor) config { return oneOf(atmost.Operation{Executor: e}) }
+
+func oneOf(o atmost.Operation) config {
+	return config{operations: map[string]atmost.Operation{"charge": o}}
+}
+
+func start(t *testing.T, c config) *service {
+	t.Helper()
+	s := assemble(t, c, new(clock))
+	handler := s.handler
+	if c.served != nil {
+		handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			defer func() { c.served <- struct{}{} }()
+			s.handler.ServeHTTP(w, r)
+		})
+	}
+	listening := httptest.NewUnstartedServer(handler)
+	listening.Config.ReadTimeout = c.readTime
+	listening.Start()
+	t.Cleanup(listening.Close)
+	t.Cleanup(func() { s.engine.Close(t.Context()) }) // first: a request that waits is answered then
+	s.url, s.client = listening.URL, listening.Client()
+	return s
+}
+
+// assemble makes a service that does not listen.
+func assemble(t *testing.T, c config, clock *clock) *service {
+	t.Helper()
+	contract, err := theContract()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &service{T: t, contract: contract, clock: clock, log: new(logBuffer)}
+	s.store = &store{Store: memstore.New(memstore.Options{Clock: clock})}
+	s.engine, err = atmost.New(t.Context(), s.store, atmost.Options{Operations: c.operations, MaxPending: c.maxPending, Clock: clock})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.store.looked = c.looked
+	s.handler = server.New(s.engine, server.Options{MaxBody: c.maxBody, Log: slog.New(slog.NewTextHandler(s.log, nil))})
+	return s
+}
+
+// logBuffer is a log that may be read while it is written.
+type logBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *logBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *logBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}
