@@ -1,6 +1,7 @@
 package atmost
 
 import (
+	"cmp"
 	"time"
 
 	"github.com/atmost-dev/atmost/fingerprint"
@@ -228,11 +229,11 @@ func (r Record) Err() error {
 	case r.State.Final() && (r.State == Completed || r.NotKept == Expired):
 		return &Error{Code: CodeResultNotKept, Message: "the operation was executed; its result is no longer kept, or was too large to keep"}
 	case r.State == Failed:
-		return &Error{Code: CodeExecutionFailed, Message: r.Message}
+		return &Error{Code: CodeExecutionFailed, Message: cmp.Or(r.Message, "the operation failed")}
 	case r.Presumed():
 		return &Error{Code: CodeExecutionNotStarted, Message: "it is not known how the last attempt ended; this operation may be repeated, so the next request with this key runs it again"}
 	case r.State == NotExecuted:
-		return &Error{Code: CodeExecutionNotStarted, Message: r.Message}
+		return &Error{Code: CodeExecutionNotStarted, Message: cmp.Or(r.Message, "the operation was not executed")}
 	}
-	return &Error{Code: CodeOutcomeUnknown, Message: "the operation may have been executed: " + r.Message}
+	return &Error{Code: CodeOutcomeUnknown, Message: "the operation may have been executed: " + cmp.Or(r.Message, "nobody knows")}
 }
