@@ -1,0 +1,86 @@
+package telemetry
+
+import (
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/atmost-dev/atmost"
+)
+
+// Log returns events that log what an operator may have to look after: one line for each execution that did not complete, each
+// lapse, settlement and contradiction, and each attempt that was abandoned. Failures of the store come in masses, so of each kind
+// at most one a second is logged, with how many were not.
+func Log(log *slog.Logger) atmost.Events {
+	failures := &limiter{now: time.Now, kinds: map[string]*window{}}
+	return atmost.Events{
+		Ended: func(a atmost.Attempt, o atmost.Outcome, took time.Duration) {
+			if o.State == atmost.Completed {
+				return
+			}
+			args := []any{
+				"key_digest", a.ID.Digest(), "operation", a.Operation, "attempt", a.Number,
+				"outcome", o.State.String(), "reason", o.Message, "took", took.String(),
+			}
+			if o.UpstreamStatus != 0 {
+				args = append(args, "upstream_status", o.UpstreamStatus)
+			}
+			if o.State == atmost.Unknown {
+				log.Warn("an execution may or may not have had its effect", args...)
+				return
+			}
+			log.Info("an execution did not complete", args...)
+		},
+		Contradicted: func(id atmost.ID, operation string) {
+			log.Error("two accounts of one attempt differ: the operation may have run twice", "key_digest", id.Digest(), "operation", operation)
+		},
+		Lapsed: func(r atmost.Record) {
+			log.Warn("a lease ended without a report", record(r)...)
+		},
+		Settled: func(r atmost.Record) {
+			log.Info("an unknown outcome was settled by a probe", record(r)...)
+		},
+		StoreFailed: func(doing string, err error) {
+			if missed, now := failures.allow(doing); now {
+				log.Error("the store failed", "doing", doing, "error", err, "not_logged", missed)
+			}
+		},
+		Abandoned: func(id atmost.ID, operation string, stored bool) {
+			log.Warn("an execution was interrupted by the end of the process: its outcome is unknown",
+				"key_digest", id.Digest(), "operation", operation, "stored", stored)
+		},
+	}
+}
+
+func record(r atmost.Record) []any {
+	return []any{"key_digest", r.ID.Digest(), "operation", r.Operation, "attempt", r.Attempt, "outcome", r.State.String()}
+}
+
+// limiter lets through one event of each kind per second. There are few kinds.
+type limiter struct {
+	now   func() time.Time
+	mu    sync.Mutex
+	kinds map[string]*window
+}
+
+type window struct {
+	last   time.Time
+	missed int
+}
+
+// allow reports whether the event may be told, and how many of its kind were not since the last that was.
+func (l *limiter) allow(kind string) (missed int, ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now, w := l.now(), l.kinds[kind]
+	switch {
+	case w == nil:
+		w = &window{}
+		l.kinds[kind] = w
+	case now.Sub(w.last) < time.Second:
+		w.missed++
+		return 0, false
+	}
+	missed, w.missed, w.last = w.missed, 0, now
+	return missed, true
+}

@@ -1,0 +1,65 @@
+package telemetry
+
+import (
+	"bytes"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/atmost-dev/atmost"
+)
+
+func TestLog(t *testing.T) {
+	var b bytes.Buffer
+	emit(Log(slog.New(slog.NewTextHandler(&b, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+		if a.Key == slog.TimeKey {
+			return slog.Attr{}
+		}
+		return a
+	}}))))
+	digest := atmost.ID{Scope: "tenant-7", Key: "key-7"}.Digest()
+	got := strings.Split(strings.TrimSpace(strings.ReplaceAll(b.String(), digest, "DIGEST")), "\n")
+	want := []string{
+		`level=INFO msg="an execution did not complete" key_digest=DIGEST operation=pay attempt=2 outcome=failed reason="the upstream answered 402" took=1s upstream_status=402`,
+		`level=WARN msg="an execution may or may not have had its effect" key_digest=DIGEST operation=pay attempt=2 outcome=unknown reason="no answer" took=1s`,
+		`level=ERROR msg="two accounts of one attempt differ: the operation may have run twice" key_digest=DIGEST operation=pay`,
+		`level=WARN msg="a lease ended without a report" key_digest=DIGEST operation=pay attempt=2 outcome=unknown`,
+		`level=INFO msg="an unknown outcome was settled by a probe" key_digest=DIGEST operation=pay attempt=2 outcome=completed`,
+		`level=ERROR msg="the store failed" doing=finish error="disk on fire" not_logged=0`,
+		`level=ERROR msg="the store failed" doing=claim error="disk on fire" not_logged=0`,
+		`level=WARN msg="an execution was interrupted by the end of the process: its outcome is unknown" key_digest=DIGEST operation=pay stored=true`,
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	if strings.Contains(b.String(), "-7") {
+		t.Error("a key, a scope, a payload or a result is in the log")
+	}
+}
+
+func TestLimiter(t *testing.T) {
+	now := time.Unix(1000, 0)
+	l := &limiter{now: func() time.Time { return now }, kinds: map[string]*window{}}
+	for i, step := range []struct {
+		after  time.Duration
+		kind   string
+		missed int
+		ok     bool
+	}{
+		{0, "a", 0, true},
+		{0, "a", 0, false},
+		{0, "b", 0, true},
+		{999 * time.Millisecond, "a", 0, false},
+		{time.Millisecond, "a", 2, true},
+		{time.Second, "a", 0, true},
+		{0, "b", 0, true},
+	} {
+		now = now.Add(step.after)
+		if missed, ok := l.allow(step.kind); missed != step.missed || ok != step.ok {
+			t.Errorf("step %d: %d, %v", i, missed, ok)
+		}
+	}
+}

@@ -1,0 +1,96 @@
+package telemetry
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/atmost-dev/atmost"
+)
+
+const namespace = "atmost"
+
+// metrics holds the metrics of one registry. What an event needs on the way of a request is found by one look-up.
+type metrics struct {
+	answers    cache[[2]string, counted] // by operation and answer
+	ends       cache[end, counted]
+	operations cache[string, perOperation]
+
+	lapsed, dropped, forgotten prometheus.Counter
+	settled, storeFailures     *prometheus.CounterVec
+}
+
+// counted is something that is counted, and takes time.
+type counted struct {
+	count prometheus.Counter
+	took  prometheus.Observer
+}
+
+// end is how executions of one operation end.
+type end struct {
+	operation string
+	state     atmost.State
+}
+
+type perOperation struct {
+	started, late, contradicted, abandoned prometheus.Counter
+	claim, finish                          prometheus.Observer
+}
+
+func (m *metrics) of(operation string) perOperation { return m.operations.of(label(operation)) }
+
+func newMetrics(reg prometheus.Registerer) *metrics {
+	f := factory{reg}
+	m := &metrics{
+		lapsed:        f.counter("lapsed_total", "Leases that ended without a report.").WithLabelValues(),
+		dropped:       f.counter("swept_results_total", "Results whose retention ended.").WithLabelValues(),
+		forgotten:     f.counter("swept_keys_total", "Keys whose retention ended.").WithLabelValues(),
+		settled:       f.counter("settled_total", "Unknown outcomes that a probe settled, by what it found.", "outcome"),
+		storeFailures: f.counter("store_failures_total", "What the store did not do.", "doing"),
+	}
+	requests := f.counter("requests_total", "Requests to execute, by their answer.", "operation", "answer")
+	requestTook := f.histogram("request_duration_seconds", "Time from request to answer.", slow(), "operation")
+	m.answers.make = func(k [2]string) counted {
+		return counted{requests.WithLabelValues(k[0], k[1]), requestTook.WithLabelValues(k[0])}
+	}
+	ended := f.counter("executions_ended_total", "Attempts that ended, by outcome.", "operation", "outcome")
+	executeTook := f.histogram("execution_duration_seconds", "Time that the upstream took.", slow(), "operation")
+	m.ends.make = func(e end) counted {
+		return counted{ended.WithLabelValues(e.operation, e.state.String()), executeTook.WithLabelValues(e.operation)}
+	}
+	started := f.counter("executions_started_total", "Attempts that began.", "operation")
+	late := f.counter("late_reports_total", "Attempts that reported after they had been given up for unknown.", "operation")
+	contradicted := f.counter("contradictions_total", "Two accounts of one attempt that differ: the operation may have run twice.", "operation")
+	abandoned := f.counter("abandoned_total", "Attempts that the end of the process interrupted.", "operation")
+	claim := f.histogram("claim_duration_seconds", "Time that the store took to answer a claim.", quick(), "operation")
+	finish := f.histogram("finish_duration_seconds", "Time from an attempt's end until its outcome was durable.", quick(), "operation")
+	m.operations.make = func(operation string) perOperation {
+		return perOperation{
+			started: started.WithLabelValues(operation), late: late.WithLabelValues(operation),
+			contradicted: contradicted.WithLabelValues(operation), abandoned: abandoned.WithLabelValues(operation),
+			claim: claim.WithLabelValues(operation), finish: finish.WithLabelValues(operation),
+		}
+	}
+	return m
+}
+
+// slow are buckets for what waits for an upstream, quick for what waits for a disk; in seconds.
+func slow() []float64 {
+	return []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60}
+}
+
+func quick() []float64 {
+	return []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 5}
+}
+
+type factory struct{ reg prometheus.Registerer }
+
+func (f factory) counter(name, help string, labels ...string) *prometheus.CounterVec {
+	v := prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: namespace, Name: name, Help: help}, labels)
+	f.reg.MustRegister(v)
+	return v
+}
+
+func (f factory) histogram(name, help string, buckets []float64, labels ...string) *prometheus.HistogramVec {
+	v := prometheus.NewHistogramVec(prometheus.HistogramOpts{Namespace: namespace, Name: name, Help: help, Buckets: buckets}, labels)
+	f.reg.MustRegister(v)
+	return v
+}
