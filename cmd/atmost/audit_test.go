@@ -1,0 +1,115 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// audit remembers every answer that a client was given, and complains when a later one takes it back.
+type audit struct {
+	mu       sync.Mutex
+	terminal map[string]string // status and body, by key
+	born     map[string]int    // in which process's life the terminal answer was first given
+	unknown  map[string]bool   // keys of which a client was told OUTCOME_UNKNOWN
+	wrong    []string
+	figures  struct{ answers, replays, acrossRestarts, declined int }
+}
+
+func newAudit() *audit {
+	return &audit{terminal: map[string]string{}, born: map[string]int{}, unknown: map[string]bool{}}
+}
+
+func (a *audit) complain(format string, args ...any) {
+	a.wrong = append(a.wrong, fmt.Sprintf(format, args...))
+}
+
+// known is the terminal answer that key was given, which every request sent from now on must be given too.
+func (a *audit) known(key string) string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.terminal[key]
+}
+
+// note judges an answer; before is what known said when the request was sent. It reports whether the client is done: with a
+// terminal answer, or with one that time alone does not change.
+func (a *audit) note(key, before string, p reply, life int) (done bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.figures.answers++
+	said := fmt.Sprintf("%d %s", p.status, p.body)
+	terminal := p.status == http.StatusOK || p.status == http.StatusFailedDependency
+	switch {
+	case before != "" && said != before:
+		a.complain("I2: key %s was answered %q, and later %q", key, before, said)
+	case terminal && a.terminal[key] == "":
+		a.terminal[key], a.born[key] = said, life
+		if p.status != http.StatusOK {
+			a.figures.declined++
+		}
+	case terminal && a.terminal[key] != said:
+		a.complain("I5: key %s was answered %q and %q", key, a.terminal[key], said)
+	case terminal:
+		a.figures.replays++
+		if a.born[key] != life {
+			a.figures.acrossRestarts++
+		}
+	case p.status == http.StatusConflict && strings.Contains(p.body, "OUTCOME_UNKNOWN"):
+		a.unknown[key] = true
+		return true
+	case p.status == http.StatusAccepted:
+	case p.status == http.StatusServiceUnavailable && strings.Contains(p.body, "EXECUTION_NOT_STARTED"):
+	default:
+		a.complain("key %s was answered %q", key, said)
+		return true
+	}
+	return terminal
+}
+
+// close compares what clients were told with what is in the ledger, once every key has had its last answer.
+func (a *audit) close(t *testing.T, keys []string, last map[string]reply, effects map[string]int) {
+	t.Helper()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, key := range keys {
+		n, status := effects[key], last[key].status
+		switch {
+		case n > 1:
+			a.complain("I6: key %s had %d effects", key, n)
+		case status == http.StatusOK && n != 1:
+			a.complain("I6: key %s is completed with %d effects", key, n)
+		case status == http.StatusFailedDependency && n != 0:
+			a.complain("I6: key %s is failed with %d effects", key, n)
+		case status == http.StatusConflict && isProbed(key):
+			a.complain("I6: key %s was never settled", key)
+		case a.unknown[key] && !isProbed(key) && status != http.StatusConflict:
+			a.complain("I6: key %s was unknown, and is now answered %d though nobody settled it", key, status)
+		}
+	}
+	for key, n := range effects {
+		if _, asked := last[key]; !asked {
+			a.complain("I6: key %s had %d effects, and nobody knows it", key, n)
+		}
+	}
+	for _, w := range a.wrong {
+		t.Error(w)
+	}
+}
+
+// The operations of the test, told apart by the key's first letter.
+func isProbed(key string) bool { return strings.HasPrefix(key, "p") }
+
+func operationOf(key string) string {
+	if isProbed(key) {
+		return "probed"
+	}
+	return "held"
+}
+
+// ask sends the request that belongs to key.
+func ask(ctx context.Context, client *http.Client, url, key string) (reply, error) {
+	return post(ctx, client, url, key, `{"operation":"`+operationOf(key)+`","payload":{"for":"`+key+`"}}`, "wait=2")
+}

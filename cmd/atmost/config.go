@@ -1,0 +1,213 @@
+package main
+
+import (
+	"errors"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/atmost-dev/atmost"
+	"github.com/atmost-dev/atmost/server"
+	"github.com/atmost-dev/atmost/store/pebblestore"
+	"github.com/atmost-dev/atmost/upstream"
+)
+
+// config is everything that can be set. It is made by source.load, and not changed afterwards.
+type config struct {
+	Listen, Admin, Health string
+	Store                 string
+	MaxBody               int64
+	MaxPending            int
+	DrainDelay            time.Duration
+	DrainTimeout          time.Duration
+	ReadTimeout           time.Duration
+	IdleTimeout           time.Duration
+	PebbleCache           int64
+	PebbleDiskReserve     int64
+	LogLevel, LogFormat   string
+
+	Operations map[string]operation
+}
+
+// operation is the configuration of one operation. Without a URL it is executed by clients.
+type operation struct {
+	URL, Method       string
+	Headers           map[string]header
+	Timeout           time.Duration
+	Concurrency       int
+	MaxPending        int
+	NotExecutedStatus []int
+	FinalStatus       []int
+	OnUnknown         string
+	ProbeURL          string
+	ProbeNotFound     string
+	ProbeSettle       time.Duration
+	MaxResult         int64
+	DuplicateWait     time.Duration
+	ResultRetention   time.Duration
+	KeyRetention      time.Duration
+	ForwardKey        string
+}
+
+// header is the value of a static header, and where it came from if not from the file itself.
+type header struct {
+	value     string
+	env, file string
+}
+
+// The words that settings take.
+const (
+	probeNotFoundUnknown     = "unknown"
+	probeNotFoundNotExecuted = "not_executed"
+
+	logAuto = "auto"
+	logText = "text"
+	logJSON = "json"
+)
+
+func defaultConfig() config {
+	return config{
+		Listen: "127.0.0.1:8080", Admin: "127.0.0.1:8081", Store: "pebble:./atmost-data",
+		MaxBody: server.DefaultMaxBody, MaxPending: 4096,
+		DrainTimeout: 30 * time.Second, ReadTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute,
+		PebbleCache: pebblestore.DefaultCacheSize, PebbleDiskReserve: pebblestore.DefaultDiskReserve,
+		LogLevel: "info", LogFormat: logAuto,
+		Operations: map[string]operation{},
+	}
+}
+
+// defaultOperation leaves out what depends on other settings: complete fills that in.
+func defaultOperation() operation {
+	return operation{
+		Method: "POST", Timeout: atmost.DefaultTimeout, Concurrency: atmost.DefaultConcurrency,
+		OnUnknown: atmost.HoldUnknown.String(), ProbeNotFound: probeNotFoundUnknown,
+		MaxResult: 1 << 20, ResultRetention: atmost.DefaultResultRetention, ForwardKey: upstream.ForwardDigest,
+	}
+}
+
+// complete fills in the defaults that depend on other settings.
+func (o *operation) complete() {
+	if o.MaxPending == 0 {
+		o.MaxPending = 16 * o.Concurrency
+	}
+	if o.ProbeSettle == 0 {
+		o.ProbeSettle = o.Timeout
+	}
+	if o.KeyRetention == 0 {
+		o.KeyRetention = max(atmost.DefaultKeyRetention, o.ResultRetention)
+	}
+}
+
+// settings are the settings of the service itself.
+func settings() []setting[config] {
+	const most = 24 * time.Hour
+	return []setting[config]{
+		text("listen", func(c *config) *string { return &c.Listen }, checkAddress),
+		text("admin", func(c *config) *string { return &c.Admin }, checkAddressOrNone),
+		text("health", func(c *config) *string { return &c.Health }, checkAddressOrNone),
+		text("store", func(c *config) *string { return &c.Store }, checkStore),
+		size("max_body", func(c *config) *int64 { return &c.MaxBody }, 1, 1<<30),
+		number("max_pending", func(c *config) *int { return &c.MaxPending }, 1, 1<<30),
+		duration("drain_delay", func(c *config) *time.Duration { return &c.DrainDelay }, 0, most),
+		duration("drain_timeout", func(c *config) *time.Duration { return &c.DrainTimeout }, 0, most),
+		duration("read_timeout", func(c *config) *time.Duration { return &c.ReadTimeout }, time.Second, most),
+		duration("idle_timeout", func(c *config) *time.Duration { return &c.IdleTimeout }, time.Second, most),
+		size("pebble.cache", func(c *config) *int64 { return &c.PebbleCache }, 1<<20, 1<<40),
+		size("pebble.disk_reserve", func(c *config) *int64 { return &c.PebbleDiskReserve }, 1, 1<<50),
+		choice("log.level", func(c *config) *string { return &c.LogLevel }, "debug", "info", "warn", "error"),
+		choice("log.format", func(c *config) *string { return &c.LogFormat }, logAuto, logText, logJSON),
+	}
+}
+
+// serveFlags are the settings that have a flag, with what help says about it.
+func serveFlags() map[string]string {
+	return map[string]string{
+		"listen": "address of the public API",
+		"admin":  "address of the admin listener, empty for none",
+		"health": "address of an extra listener for probes and metrics, empty for none",
+		"store":  "where records are kept: pebble:DIR, or memory: for trying things out",
+	}
+}
+
+// perOperation are the settings of an operation whose values are text; its headers are read apart.
+func perOperation() []setting[operation] {
+	return []setting[operation]{
+		text("url", func(o *operation) *string { return &o.URL }, checkURL),
+		text("method", func(o *operation) *string { return &o.Method }, checkMethod),
+		duration("timeout", func(o *operation) *time.Duration { return &o.Timeout }, time.Millisecond, atmost.MaxTimeout),
+		number("concurrency", func(o *operation) *int { return &o.Concurrency }, 1, 1<<20),
+		number("max_pending", func(o *operation) *int { return &o.MaxPending }, 1, 1<<30),
+		statuses("not_executed_status", func(o *operation) *[]int { return &o.NotExecutedStatus }, checkNotExecutedStatus),
+		statuses("final_status", func(o *operation) *[]int { return &o.FinalStatus }, checkFinalStatus),
+		choice("on_unknown", func(o *operation) *string { return &o.OnUnknown }, onUnknownNames()...),
+		text("probe_url", func(o *operation) *string { return &o.ProbeURL }, checkProbeURL),
+		choice("probe_not_found", func(o *operation) *string { return &o.ProbeNotFound }, probeNotFoundUnknown, probeNotFoundNotExecuted),
+		duration("probe_settle", func(o *operation) *time.Duration { return &o.ProbeSettle }, time.Millisecond, atmost.MaxRetention),
+		size("max_result", func(o *operation) *int64 { return &o.MaxResult }, 1, 1<<30),
+		duration("duplicate_wait", func(o *operation) *time.Duration { return &o.DuplicateWait }, 0, atmost.MaxWait),
+		duration("result_retention", func(o *operation) *time.Duration { return &o.ResultRetention }, atmost.MinRetention, atmost.MaxRetention),
+		duration("key_retention", func(o *operation) *time.Duration { return &o.KeyRetention }, atmost.MinRetention, atmost.MaxRetention),
+		choice("forward_key", func(o *operation) *string { return &o.ForwardKey }, upstream.ForwardDigest, upstream.ForwardOriginal),
+	}
+}
+
+func onUnknownNames() []string {
+	return []string{atmost.HoldUnknown.String(), atmost.ProbeUnknown.String(), atmost.RetryUnknown.String()}
+}
+
+func checkAddress(s string) error {
+	host, port, err := net.SplitHostPort(s)
+	n, notNumber := strconv.ParseUint(port, 10, 16)
+	if err != nil || notNumber != nil || n > 65535 || strings.ContainsAny(host, " /") {
+		return errors.New(strconv.Quote(s) + " is not an address; write host:port, for example 127.0.0.1:8080")
+	}
+	return nil
+}
+
+func checkAddressOrNone(s string) error {
+	if s == "" {
+		return nil
+	}
+	return checkAddress(s)
+}
+
+// checkStore takes "memory" for "memory:", which YAML would want in quotes.
+func checkStore(s string) error {
+	scheme, rest, _ := strings.Cut(s, ":")
+	if scheme == "memory" && rest == "" || scheme == "pebble" && rest != "" {
+		return nil
+	}
+	return errors.New(strconv.Quote(s) + " is not a store; write pebble:DIRECTORY, or memory: to keep nothing when the process ends")
+}
+
+// only asks package upstream about one setting; everything else is beyond reproach.
+func only(name string, c upstream.Config) error {
+	if c.URL == "" {
+		c.URL = "http://localhost"
+	}
+	if _, err := upstream.New(c); err != nil {
+		return errors.New(strings.TrimPrefix(err.Error(), name+": "))
+	}
+	return nil
+}
+
+func checkURL(s string) error {
+	if s == "" {
+		return errors.New("is empty; leave it out if clients execute the operation")
+	}
+	return only("url", upstream.Config{URL: s})
+}
+
+func checkMethod(s string) error { return only("method", upstream.Config{Method: s}) }
+
+func checkProbeURL(s string) error { return only("probe_url", upstream.Config{ProbeURL: s}) }
+
+func checkNotExecutedStatus(list []int) error {
+	return only("not_executed_status", upstream.Config{NotExecutedStatus: slices.Clone(list)})
+}
+
+func checkFinalStatus(list []int) error {
+	return only("final_status", upstream.Config{FinalStatus: slices.Clone(list)})
+}

@@ -1,0 +1,240 @@
+package main
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// literal is a source whose file has text.
+func literal(text string, env, flags map[string]string) source {
+	return source{
+		file: "atmost.yaml", flags: flags,
+		env: func(name string) (string, bool) { v, ok := env[name]; return v, ok },
+		read: func(name string) ([]byte, error) {
+			if name == "atmost.yaml" {
+				return []byte(text), nil
+			}
+			return nil, &os.PathError{Op: "open", Path: name, Err: os.ErrNotExist}
+		},
+	}
+}
+
+// TestPrecedence holds every setting to: defaults, then file, then environment, then flag.
+func TestPrecedence(t *testing.T) {
+	values := map[string][3]string{ // any three values that are right
+		"listen": {":1", ":2", ":3"}, "admin": {":1", "", ":3"}, "health": {":1", ":2", ""},
+		"store": {"memory:", "pebble:a", "pebble:b"}, "max_body": {"1", "2KiB", "3MiB"}, "max_pending": {"1", "2", "3"},
+		"drain_delay": {"1s", "2s", "3s"}, "drain_timeout": {"1s", "2m", "3h"}, "read_timeout": {"1s", "2s", "3s"},
+		"idle_timeout": {"1s", "2s", "3s"}, "pebble.cache": {"1MiB", "2MiB", "3GiB"}, "pebble.disk_reserve": {"1", "2", "3"},
+		"log.level": {"debug", "warn", "error"}, "log.format": {"text", "json", "auto"},
+	}
+	for _, s := range settings() {
+		t.Run(s.name, func(t *testing.T) {
+			v, ok := values[s.name]
+			if !ok {
+				t.Fatal("no values to try")
+			}
+			quoted := "'" + v[0] + "'"
+			file := s.name + ": " + quoted
+			if section, name, ok := strings.Cut(s.name, "."); ok {
+				file = section + ": {" + name + ": " + quoted + "}"
+			}
+			env, flags := map[string]string{envName(s.name): v[1]}, map[string]string{s.name: v[2]}
+			for _, c := range []struct {
+				source source
+				want   string
+			}{
+				{literal(file, nil, nil), v[0]},
+				{literal(file, env, nil), v[1]},
+				{literal("", env, nil), v[1]},
+				{literal(file, env, flags), v[2]},
+			} {
+				loaded, err := c.source.load()
+				if err != nil {
+					t.Fatal(err)
+				}
+				if got := s.get(&loaded); got != c.want {
+					t.Errorf("%q, want %q", got, c.want)
+				}
+			}
+		})
+	}
+}
+
+// TestOperationPrecedence: an operation's own setting, else the environment's default, else the file's, else the built-in one.
+func TestOperationPrecedence(t *testing.T) {
+	const text = `
+defaults: {timeout: 2s, concurrency: 3, headers: {X-A: file, X-B: file}}
+operations:
+  own: {url: "http://h", timeout: 4s, headers: {x-b: own}}
+  bare: {url: "http://h"}
+`
+	loaded, err := literal(text, map[string]string{
+		"ATMOST_DEFAULTS_TIMEOUT": "3s", "ATMOST_DEFAULTS_NOT_EXECUTED_STATUS": "429, 503", "ATMOST_PORT": "tcp://10.0.0.1:80",
+	}, nil).load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	own, bare := loaded.Operations["own"], loaded.Operations["bare"]
+	got := []any{own.Timeout.String(), bare.Timeout.String(), bare.Concurrency, bare.MaxPending, bare.NotExecutedStatus, own.Headers, bare.Headers}
+	want := []any{
+		"4s", "3s", 3, 48,
+		[]int{429, 503},
+		map[string]header{"X-A": {value: "file"}, "x-b": {value: "own"}},
+		map[string]header{"X-A": {value: "file"}, "X-B": {value: "file"}},
+	}
+	if diff := cmp.Diff(want, got, cmp.AllowUnexported(header{})); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestErrorsAreConfigErrors(t *testing.T) {
+	_, err := literal("listen: 1", nil, nil).load()
+	if !errors.Is(err, errConfig) {
+		t.Errorf("%v", err)
+	}
+}
+
+// TestBuild: what the parser lets through, the engine takes.
+func TestBuild(t *testing.T) {
+	r := boot(t, `
+operations:
+  least:
+    url: http://h
+    timeout: 1ms
+    concurrency: 1
+    max_pending: 1
+    max_result: 1
+    result_retention: 1s
+    key_retention: 1s
+    duplicate_wait: 0s
+    probe_not_found: not_executed
+  most:
+    url: https://h/a?b=c
+    method: PUT
+    timeout: 1h
+    duplicate_wait: 1m
+    on_unknown: probe
+    probe_url: https://h/{scope}/{key}/{attempt}
+    probe_not_found: not_executed
+    probe_settle: 1ms
+    max_result: 1GiB
+    result_retention: 876000h
+    key_retention: 876000h
+    forward_key: original
+  risky: {url: "http://h", on_unknown: retry}
+  clients: {on_unknown: probe}
+`)
+	if n := len(r.config.Operations); n != 4 {
+		t.Errorf("%d operations", n)
+	}
+}
+
+// TestPrintRoundTrip: what is printed means the same, but for secrets.
+func TestPrintRoundTrip(t *testing.T) {
+	example, err := os.ReadFile(filepath.Join("..", "..", "examples", "atmost.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	env := map[string]string{"MAIL_TOKEN": "Bearer abc"}
+	loaded, err := literal(string(example), env, nil).load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := literal(string(render(loaded)), env, nil).load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(loaded, again, cmp.AllowUnexported(header{})); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// TestDocumentation: the documentation names every setting, its variable if it has one, its default, and every flag.
+func TestDocumentation(t *testing.T) {
+	data, err := os.ReadFile(filepath.Join("..", "..", "docs", "configuration.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, c, o := string(data), defaultConfig(), defaultOperation()
+	o.complete()
+	for _, s := range settings() {
+		wantRow(t, text, s.name, envName(s.name), s.get(&c))
+	}
+	for _, s := range perOperation() {
+		switch s.name {
+		case "url", "probe_url":
+			wantRow(t, text, s.name, "", "")
+		case "max_pending", "probe_settle", "key_retention": // their defaults depend on other settings
+			wantRow(t, text, s.name, envName("defaults."+s.name), "")
+		default:
+			wantRow(t, text, s.name, envName("defaults."+s.name), s.get(&o))
+		}
+	}
+	for name := range serveFlags() {
+		if !strings.Contains(text, "`--"+name+"`") {
+			t.Errorf("--%s is not documented", name)
+		}
+	}
+	for _, name := range []string{"`headers`", "`--config`", "`" + envConfig + "`"} {
+		if !strings.Contains(text, name) {
+			t.Errorf("%s is not documented", name)
+		}
+	}
+}
+
+// wantRow expects a row of a table that has it all.
+func wantRow(t *testing.T, text, name, env, value string) {
+	t.Helper()
+	for line := range strings.Lines(text) {
+		if strings.HasPrefix(line, "| `"+name+"` |") && (env == "" || strings.Contains(line, "`"+env+"`")) &&
+			(value == "" || strings.Contains(line, "| `"+value+"` |")) {
+			return
+		}
+	}
+	t.Errorf("no row for %s with %s and the default %s", name, env, value)
+}
+
+// FuzzConfig: no file makes the parser panic, and what it accepts prints as a file that means the same.
+func FuzzConfig(f *testing.F) {
+	scripts, err := filepath.Glob("testdata/script/*.txtar")
+	if err != nil || len(scripts) == 0 {
+		f.Fatal(err)
+	}
+	for _, name := range append(scripts, "../../examples/atmost.yaml") {
+		data, err := os.ReadFile(name)
+		if err != nil {
+			f.Fatal(err)
+		}
+		for part := range strings.SplitSeq(string(data), " --\n") {
+			f.Add(part)
+		}
+	}
+	f.Add("&a [*a]")
+	f.Add("pebble: &p {cache: *p}")
+	f.Add("operations: &o {a: *o, <<: *o}")
+	f.Add("operations: {a: {headers: &h {x: *h}, final_status: &l [*l]}}")
+	f.Add("? [a]\n: b")
+	f.Fuzz(func(t *testing.T, text string) {
+		loaded, err := literal(text, map[string]string{"TOKEN": "x"}, nil).load()
+		if err != nil {
+			if !errors.Is(err, errConfig) || err.Error() == "" {
+				t.Errorf("%v", err)
+			}
+			return
+		}
+		printed := render(loaded)
+		again, err := literal(string(printed), map[string]string{"TOKEN": "x"}, nil).load()
+		if err != nil {
+			t.Fatalf("%v\n%s", err, printed)
+		}
+		if got := render(again); string(got) != string(printed) {
+			t.Errorf("printed %s, and then %s", printed, got)
+		}
+	})
+}

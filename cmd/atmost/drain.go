@@ -1,0 +1,81 @@
+package main
+
+import (
+	"context"
+	"os"
+	"syscall"
+	"time"
+)
+
+// drain ends everything in order: not ready, then nothing new, then what is running.
+func (p *program) drain(ctx context.Context, signals <-chan os.Signal) error {
+	p.ready.Store(false)
+	p.log.Info("shutting down", "pending", p.engine.Pending(), "drain_delay", p.config.DrainDelay.String(), "drain_timeout", p.config.DrainTimeout.String())
+	drained := make(chan struct{})
+	stop := make(chan struct{})
+	defer close(stop)
+	go func() {
+		defer close(drained)
+		delay := time.NewTimer(p.config.DrainDelay)
+		defer delay.Stop()
+		select {
+		case <-delay.C:
+			p.end(context.WithoutCancel(ctx))
+		case <-stop:
+		}
+	}()
+	for {
+		select {
+		case <-drained:
+			p.log.Info("shut down")
+			return nil
+		case s := <-signals:
+			if s == syscall.SIGHUP {
+				continue
+			}
+			p.log.Warn("ending at once; what was executing is unknown")
+			return errForced
+		}
+	}
+}
+
+// answerGrace is how long answers may take to be written after the last execution has ended.
+const answerGrace = 5 * time.Second
+
+// end lets executions end, within the drain time-out, while the public listener closes; then the others.
+func (p *program) end(ctx context.Context) {
+	limit, cancel := context.WithTimeout(ctx, p.config.DrainTimeout)
+	defer cancel()
+	closed := make(chan struct{})
+	go func() {
+		defer close(closed)
+		grace, cancel := context.WithTimeout(ctx, p.config.DrainTimeout+answerGrace)
+		defer cancel()
+		p.listeners[0].shutdown(grace)
+	}()
+	p.engine.Close(limit)
+	<-closed
+	for _, l := range p.listeners[1:] {
+		grace, cancel := context.WithTimeout(ctx, answerGrace)
+		l.shutdown(grace)
+		cancel()
+	}
+}
+
+// Close releases everything. After a Run that drained, nothing is interrupted by it.
+func (p *program) Close() {
+	for _, l := range p.listeners {
+		l.close()
+	}
+	if p.engine != nil {
+		at, cancel := context.WithCancel(context.Background())
+		cancel()
+		p.engine.Close(at)
+	}
+	if p.store != nil {
+		if err := p.store.Close(); err != nil {
+			p.log.Error("the store did not close well", "error", err)
+		}
+	}
+	p.transport.CloseIdleConnections()
+}

@@ -1,0 +1,121 @@
+package main
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// source is where a configuration comes from: defaults, then the file, then the environment, then flags; what comes later
+// counts. It can be loaded again.
+type source struct {
+	file  string // "" for none
+	env   func(string) (string, bool)
+	flags map[string]string // by the setting's name
+	read  func(file string) ([]byte, error)
+}
+
+// errConfig is wrapped by the errors of a wrong configuration.
+var errConfig = errors.New("the configuration is wrong")
+
+// problem is one mistake: where it is, and what is wrong and would be right.
+type problem struct {
+	file string
+	line int // 0 when the place has none
+	path string
+	text string
+}
+
+func (p problem) String() string {
+	var b strings.Builder
+	if p.file != "" {
+		b.WriteString(p.file)
+		if p.line > 0 {
+			fmt.Fprintf(&b, ":%d", p.line)
+		}
+		b.WriteString(": ")
+	}
+	if p.path != "" {
+		b.WriteString(p.path + ": ")
+	}
+	return b.String() + p.text
+}
+
+// problems are all the mistakes that were found, an error that wraps errConfig.
+type problems []problem
+
+func (ps problems) Error() string {
+	lines := make([]string, len(ps))
+	for i, p := range ps {
+		lines[i] = p.String()
+	}
+	return strings.Join(lines, "\n")
+}
+
+func (ps problems) Unwrap() error { return errConfig }
+
+// load makes the configuration. The error is problems.
+func (s source) load() (config, error) {
+	l := loader{source: s, config: defaultConfig(), defaults: defaultOperation(), lines: map[string]int{}}
+	if s.file != "" {
+		data, err := s.read(s.file)
+		if err != nil {
+			return config{}, problems{{file: s.file, text: "the file cannot be read: " + cause(err).Error()}}
+		}
+		l.parse(data)
+	}
+	overlay(&l, settings(), "", &l.config)
+	overlay(&l, perOperation(), "defaults.", &l.defaults)
+	l.applyFlags()
+	l.operations()
+	if len(l.problems) > 0 {
+		slices.SortStableFunc(l.problems, inOrder)
+		return config{}, l.problems
+	}
+	return l.config, nil
+}
+
+// inOrder puts the file's mistakes first, by line.
+func inOrder(a, b problem) int {
+	if a.file != b.file {
+		return cmp.Compare(b.file, a.file)
+	}
+	return cmp.Compare(a.line, b.line)
+}
+
+// cause is what the innermost error says: that of a file leaves out its name.
+func cause(err error) error {
+	for inner := errors.Unwrap(err); inner != nil; inner = errors.Unwrap(err) {
+		err = inner
+	}
+	return err
+}
+
+// overlay sets what the environment has. Variables that name no setting are left alone: container platforms make up some
+// of the form ATMOST_PORT for a service that is called atmost.
+func overlay[T any](l *loader, all []setting[T], prefix string, into *T) {
+	for _, s := range all {
+		name := envName(prefix + s.name)
+		value, ok := l.env(name)
+		if !ok {
+			continue
+		}
+		if err := s.set(into, value); err != nil {
+			l.problems = append(l.problems, problem{path: name, text: err.Error()})
+		}
+	}
+}
+
+func (l *loader) applyFlags() {
+	for _, s := range settings() {
+		value, ok := l.flags[s.name]
+		if !ok {
+			continue
+		}
+		if err := s.set(&l.config, value); err != nil {
+			l.problems = append(l.problems, problem{path: "--" + s.name, text: err.Error()})
+		}
+	}
+}

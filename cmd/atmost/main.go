@@ -1,0 +1,81 @@
+// Command atmost is the service: it performs operations at most once per idempotency key, over HTTP.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+// The exit codes.
+const (
+	exitOK      = 0
+	exitFailure = 1
+	exitUsage   = 2 // wrong arguments or a wrong configuration
+)
+
+func main() {
+	// Room for two: a second request to end must not get lost behind the first.
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	os.Exit(run(context.Background(), os.Args[1:], process{
+		stdout: os.Stdout, stderr: os.Stderr, env: os.LookupEnv, signals: signals,
+	}))
+}
+
+// process is what a command has of the world.
+type process struct {
+	stdout, stderr io.Writer // data and messages
+	env            func(string) (string, bool)
+	signals        <-chan os.Signal
+}
+
+// run performs one command and returns the exit code.
+func run(ctx context.Context, args []string, p process) int {
+	began := false
+	root := rootCommand(p)
+	root.PersistentPreRun = func(*cobra.Command, []string) { began = true }
+	root.SetArgs(args)
+	root.SetOut(p.stdout)
+	root.SetErr(p.stderr)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return exitOK
+	}
+	_, _ = fmt.Fprintln(p.stderr, errorText(err, began))
+	if !began || errors.Is(err, errConfig) {
+		return exitUsage
+	}
+	return exitFailure
+}
+
+// errorText is what is printed of an error; began tells that the arguments were right.
+func errorText(err error, began bool) string {
+	var wrong problems
+	switch {
+	case errors.As(err, &wrong):
+		return wrong.Error() // as compilers do, so that editors find the lines
+	case !began:
+		return "atmost: " + err.Error() + "\nSee atmost --help."
+	}
+	return "atmost: " + err.Error()
+}
+
+func rootCommand(p process) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "atmost",
+		Short: "Performs operations at most once per idempotency key",
+		Long: "Atmost performs operations at most once per idempotency key, and answers every retry with the same bytes.\n" +
+			"New here? Try: atmost dev",
+		SilenceErrors: true, SilenceUsage: true, Args: cobra.NoArgs,
+		Run: func(c *cobra.Command, _ []string) { _ = c.Help() },
+	}
+	root.AddCommand(serveCommand(p), devCommand(p), configCommand(p), versionCommand(p))
+	return root
+}

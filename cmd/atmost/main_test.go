@@ -1,0 +1,22 @@
+package main
+
+import (
+	"os"
+	"strings"
+	"testing"
+)
+
+// envAsProgram lets the test binary be the real program, for scripts and for tests that kill it. Every process that a test
+// starts inherits it; those that the fuzzer starts are told apart by their flags.
+const envAsProgram = "RUN_AS_ATMOST"
+
+func TestMain(m *testing.M) {
+	flagged := len(os.Args) > 1 && strings.HasPrefix(os.Args[1], "-test.")
+	if os.Getenv(envAsProgram) != "" && !flagged {
+		main()
+	}
+	if err := os.Setenv(envAsProgram, "1"); err != nil {
+		panic(err)
+	}
+	os.Exit(m.Run())
+}

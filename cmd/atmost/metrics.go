@@ -1,0 +1,49 @@
+package main
+
+import (
+	"log/slog"
+	"net/http"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/atmost-dev/atmost/store/pebblestore"
+	"github.com/atmost-dev/atmost/telemetry"
+)
+
+// observe registers what is read when metrics are scraped.
+func (p *program) observe(registry *prometheus.Registry) {
+	v := buildVersion()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	telemetry.RegisterPending(registry, p.engine.Pending)
+	telemetry.RegisterBuildInfo(registry, v.Version, v.Revision, v.Go)
+	if s, ok := p.store.(*pebblestore.Store); ok {
+		observeStore(registry, s.Stats)
+	}
+}
+
+func observeStore(registry *prometheus.Registry, stats func() pebblestore.Stats) {
+	gauge := func(name, help string, value func(pebblestore.Stats) float64) {
+		registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "atmost", Subsystem: "store", Name: name, Help: help},
+			func() float64 { return value(stats()) }))
+	}
+	gauge("disk_bytes", "What the store's directory takes.", func(s pebblestore.Stats) float64 { return float64(s.DiskBytes) })
+	gauge("processing_records", "Records whose attempt is running, or lapsed and not swept yet.", func(s pebblestore.Stats) float64 { return float64(s.Processing) })
+	gauge("disk_low", "1 while new claims are refused for lack of disk space.", func(s pebblestore.Stats) float64 { return truth(s.DiskLow) })
+	gauge("clock_suspended", "1 while nothing expires because the wall clock is too far off.", func(s pebblestore.Stats) float64 { return truth(s.ClockSuspended) })
+}
+
+func truth(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+func metricsHandler(registry *prometheus.Registry, log *slog.Logger) http.Handler {
+	return promhttp.HandlerFor(registry, promhttp.HandlerOpts{
+		ErrorLog:      slog.NewLogLogger(log.Handler(), slog.LevelError),
+		ErrorHandling: promhttp.ContinueOnError,
+	})
+}

@@ -1,0 +1,90 @@
+package main
+
+import (
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+
+	"github.com/atmost-dev/atmost"
+	"github.com/atmost-dev/atmost/upstream"
+)
+
+// build makes the engine's operations. All of them share transport.
+func build(all map[string]operation, transport *upstream.Transport, log *slog.Logger) (map[string]atmost.Operation, error) {
+	built := make(map[string]atmost.Operation, len(all))
+	for name, o := range all {
+		operation := atmost.Operation{
+			Timeout: o.Timeout, Concurrency: o.Concurrency, MaxPending: o.MaxPending, DuplicateWait: o.DuplicateWait,
+			OnUnknown: atmost.OnUnknown(slices.Index(onUnknownNames(), o.OnUnknown)), ProbeSettle: o.ProbeSettle,
+			ResultRetention: o.ResultRetention, KeyRetention: o.KeyRetention,
+		}
+		if o.URL != "" {
+			u, err := upstream.New(upstreamConfig(name, o, transport, log))
+			if err != nil {
+				return nil, fmt.Errorf("operation %s: %w", name, err)
+			}
+			operation.Executor = u
+			if o.ProbeURL != "" {
+				operation.Prober = u
+			}
+		}
+		built[name] = operation
+	}
+	return built, nil
+}
+
+func upstreamConfig(name string, o operation, transport *upstream.Transport, log *slog.Logger) upstream.Config {
+	return upstream.Config{
+		URL: o.URL, Method: o.Method, Headers: httpHeaders(o.Headers), Transport: transport,
+		NotExecutedStatus: o.NotExecutedStatus, FinalStatus: o.FinalStatus,
+		MaxResult: o.MaxResult, ForwardKey: o.ForwardKey,
+		ProbeURL: o.ProbeURL, ProbeNotFound: o.ProbeURL != "" && o.ProbeNotFound == probeNotFoundNotExecuted,
+		OnError: func(err error) { log.Debug("the upstream gave no answer", "operation", name, "error", err) },
+	}
+}
+
+// difference is what a reload changes.
+type difference struct {
+	added, removed []string
+	changed        map[string][]string // by operation, the names of its settings
+}
+
+func (d difference) empty() bool { return len(d.added)+len(d.removed)+len(d.changed) == 0 }
+
+// compare tells what differs, by names only: values may be secrets.
+func compare(before, after map[string]operation) difference {
+	d := difference{changed: map[string][]string{}}
+	for _, name := range slices.Sorted(maps.Keys(after)) {
+		old, known := before[name]
+		switch now := after[name]; {
+		case !known:
+			d.added = append(d.added, name)
+		default:
+			names := changed(perOperation(), &old, &now)
+			if !maps.Equal(old.Headers, now.Headers) {
+				names = append(names, "headers")
+			}
+			if len(names) > 0 {
+				d.changed[name] = names
+			}
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(before)) {
+		if _, kept := after[name]; !kept {
+			d.removed = append(d.removed, name)
+		}
+	}
+	return d
+}
+
+// changed are the names of the settings that differ.
+func changed[T any](table []setting[T], before, after *T) []string {
+	var names []string
+	for _, s := range table {
+		if s.get(before) != s.get(after) {
+			names = append(names, s.name)
+		}
+	}
+	return names
+}

@@ -1,0 +1,106 @@
+package main
+
+import (
+	"bytes"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// redacted stands for the value of a header that was written into the file.
+const redacted = "(redacted)"
+
+// render writes the effective configuration as a file that means the same, but for header values: those that stand in the
+// file are redacted, of others it is told where they come from.
+func render(c config) []byte {
+	root := mapping()
+	table(root, settings(), &c)
+	operations := mapping()
+	for _, name := range slices.Sorted(maps.Keys(c.Operations)) {
+		o := c.Operations[name]
+		n := mapping()
+		table(n, perOperation(), &o)
+		if len(o.Headers) > 0 {
+			add(n, "headers", renderHeaders(o.Headers))
+		}
+		add(operations, name, n)
+	}
+	add(root, "operations", operations)
+	var b bytes.Buffer
+	e := yaml.NewEncoder(&b)
+	e.SetIndent(2)
+	if err := e.Encode(root); err != nil {
+		panic(err) // a tree of scalars always can be encoded
+	}
+	return b.Bytes()
+}
+
+// table adds the settings that have a value, those of a section in a mapping of their own.
+func table[T any](root *yaml.Node, all []setting[T], from *T) {
+	sections := map[string]*yaml.Node{}
+	for _, s := range all {
+		into, name := root, s.name
+		if section, rest, ok := strings.Cut(s.name, "."); ok {
+			if sections[section] == nil {
+				sections[section] = mapping()
+				add(root, section, sections[section])
+			}
+			into, name = sections[section], rest
+		}
+		value := s.get(from)
+		switch {
+		case s.list && value != "":
+			add(into, name, list(strings.Split(value, ",")))
+		case !s.list && (value != "" || emptyMeans(s.name)):
+			add(into, name, scalar(value))
+		}
+	}
+}
+
+// emptyMeans reports whether the empty text is a value of the setting, other than its absence.
+func emptyMeans(name string) bool { return name == "admin" }
+
+func renderHeaders(headers map[string]header) *yaml.Node {
+	all := mapping()
+	for _, name := range slices.Sorted(maps.Keys(headers)) {
+		h := headers[name]
+		value := scalar(redacted)
+		switch {
+		case h.env != "":
+			value = mapping()
+			add(value, "env", scalar(h.env))
+		case h.file != "":
+			value = mapping()
+			add(value, "file", scalar(h.file))
+		}
+		add(all, name, value)
+	}
+	return all
+}
+
+func mapping() *yaml.Node { return &yaml.Node{Kind: yaml.MappingNode} }
+
+func add(into *yaml.Node, name string, value *yaml.Node) {
+	into.Content = append(into.Content, scalar(name), value)
+}
+
+func list(values []string) *yaml.Node {
+	n := &yaml.Node{Kind: yaml.SequenceNode, Style: yaml.FlowStyle}
+	for _, v := range values {
+		n.Content = append(n.Content, scalar(v))
+	}
+	return n
+}
+
+// scalar is text, which YAML wants in quotes where it could be of another type; numbers are better without.
+func scalar(value string) *yaml.Node {
+	if _, err := strconv.Atoi(value); err == nil {
+		return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!int", Value: value}
+	}
+	var n yaml.Node
+	n.SetString(value)
+	return &n
+}

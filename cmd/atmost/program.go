@@ -1,0 +1,184 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/atmost-dev/atmost"
+	"github.com/atmost-dev/atmost/server"
+	"github.com/atmost-dev/atmost/telemetry"
+	"github.com/atmost-dev/atmost/upstream"
+)
+
+// program is the running service.
+type program struct {
+	source    source
+	config    config // replaced by reload, which only Run calls
+	log       *slog.Logger
+	store     atmost.Store
+	engine    *atmost.Engine
+	transport *upstream.Transport
+	listeners []*listener // the public one first
+	ready     atomic.Bool
+	failed    chan error // of a listener that stopped by itself
+}
+
+// The names of the listeners, in logs.
+const (
+	listenerPublic = "public"
+	listenerAdmin  = "admin"
+	listenerHealth = "health"
+)
+
+// The log lines by which others see how far a start has come.
+const (
+	logListening = "listening"
+	logReady     = "ready"
+)
+
+// newProgram opens the store and the listeners, and answers nothing yet. Events, beside the program's own, are told what the
+// engine does.
+func newProgram(ctx context.Context, s source, c config, log *slog.Logger, events atmost.Events) (*program, error) {
+	p := &program{
+		source: s, config: c, log: log, failed: make(chan error, 3),
+		transport: upstream.NewTransport(upstream.TransportOptions{}),
+	}
+	if err := p.open(ctx, events); err != nil {
+		p.Close()
+		return nil, err
+	}
+	return p, nil
+}
+
+func (p *program) open(ctx context.Context, events atmost.Events) error {
+	// The addresses come first: another instance is more often found there than on the store's lock.
+	if err := p.listen(ctx); err != nil {
+		return err
+	}
+	operations, err := build(p.config.Operations, p.transport, p.log)
+	if err != nil {
+		return err
+	}
+	if p.store, err = openStore(p.config, p.log); err != nil {
+		return fmt.Errorf("the store %s cannot be opened: %w", p.config.Store, err)
+	}
+	metrics := prometheus.NewRegistry()
+	events = atmost.Tee(events, atmost.Tee(telemetry.NewPrometheus(metrics), telemetry.Log(p.log)))
+	p.engine, err = atmost.New(ctx, p.store, atmost.Options{Operations: operations, MaxPending: p.config.MaxPending, Events: events})
+	if err != nil {
+		return err
+	}
+	p.observe(metrics)
+	p.handlers(metrics)
+	return nil
+}
+
+func (p *program) listen(ctx context.Context) error {
+	for _, l := range []struct{ name, address string }{
+		{listenerPublic, p.config.Listen}, {listenerAdmin, p.config.Admin}, {listenerHealth, p.config.Health},
+	} {
+		if l.address == "" {
+			continue
+		}
+		opened, err := openListener(ctx, l.name, l.address)
+		if err != nil {
+			return err
+		}
+		p.listeners = append(p.listeners, opened)
+	}
+	return nil
+}
+
+// handlers gives each listener what it serves.
+func (p *program) handlers(metrics *prometheus.Registry) {
+	checks := []server.Check{
+		{Name: "serving", Ready: p.checkServing},
+		{Name: "store", Ready: p.checkStore},
+	}
+	scrape := metricsHandler(metrics, p.log)
+	for _, l := range p.listeners {
+		var h http.Handler
+		switch l.name {
+		case listenerAdmin:
+			h = server.Admin(p.log, scrape, checks...)
+		case listenerHealth:
+			h = server.Health(p.log, scrape, checks...)
+		default:
+			h = server.New(p.engine, server.Options{MaxBody: p.config.MaxBody, Log: p.log})
+		}
+		l.server = &http.Server{
+			Handler: h, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: p.config.ReadTimeout,
+			IdleTimeout: p.config.IdleTimeout, MaxHeaderBytes: 64 << 10,
+			DisableGeneralOptionsHandler: true, // "OPTIONS *" is answered like any other path that is not there
+			ErrorLog:                     slog.NewLogLogger(p.log.Handler(), slog.LevelWarn),
+		}
+	}
+}
+
+var errNotServing = errors.New("the instance is starting or shutting down")
+
+func (p *program) checkServing(context.Context) error {
+	if !p.ready.Load() {
+		return errNotServing
+	}
+	return nil
+}
+
+// checkStore looks up a key that no client can have used. A store that refuses to say whether it has forgotten the key, as a
+// restored one does, can be used.
+func (p *program) checkStore(ctx context.Context) error {
+	_, err := p.store.Lookup(ctx, atmost.ID{Key: "ready check"})
+	if atmost.CodeOf(err) == atmost.CodeOutcomeUnknown {
+		return nil
+	}
+	return err
+}
+
+// address is where the listener called name listens, nil if there is none.
+func (p *program) address(name string) net.Addr {
+	for _, l := range p.listeners {
+		if l.name == name {
+			return l.Addr()
+		}
+	}
+	return nil
+}
+
+// errForced ends a program that was told to end a second time.
+var errForced = errors.New("ended at once, by a second signal")
+
+// Run serves until ctx ends or a signal says so, then drains. A second signal ends it at once, with an error. SIGHUP reloads
+// the operations.
+func (p *program) Run(ctx context.Context, signals <-chan os.Signal) error {
+	p.announce()
+	for _, l := range p.listeners {
+		go func() { p.failed <- l.serve() }()
+	}
+	p.ready.Store(true)
+	p.log.Info(logReady, "operations", len(p.config.Operations), "pid", os.Getpid())
+	for {
+		select {
+		case s := <-signals:
+			if s == syscall.SIGHUP {
+				p.reload()
+				continue
+			}
+			return p.drain(ctx, signals)
+		case <-ctx.Done():
+			return p.drain(ctx, signals)
+		case err := <-p.failed:
+			p.ready.Store(false)
+			return err
+		}
+	}
+}

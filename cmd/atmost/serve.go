@@ -1,0 +1,72 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/atmost-dev/atmost"
+)
+
+func serveCommand(p process) *cobra.Command {
+	c := &cobra.Command{
+		Use: "serve", Short: "Run the service", Args: cobra.NoArgs,
+		Long: "Runs the service until SIGTERM or SIGINT. SIGHUP reloads the operations from the file.\n" +
+			"Each setting is taken from the flag, else from the environment (ATMOST_LISTEN…), else from the file, else it has its default.",
+	}
+	file := c.Flags().String("config", "", "configuration file (environment "+envConfig+")")
+	values := map[string]*string{}
+	defaults := defaultConfig()
+	for _, s := range settings() {
+		if usage, ok := serveFlags()[s.name]; ok {
+			values[s.name] = c.Flags().String(s.name, "", fmt.Sprintf("%s (environment %s, default %q)", usage, envName(s.name), s.get(&defaults)))
+		}
+	}
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		s := sourceOf(p, *file)
+		s.flags = map[string]string{}
+		for name, value := range values {
+			if c.Flags().Changed(name) {
+				s.flags[name] = *value
+			}
+		}
+		return serve(c.Context(), p, s)
+	}
+	return c
+}
+
+func serve(ctx context.Context, p process, s source) error {
+	loaded, err := s.load()
+	if err != nil {
+		return err
+	}
+	log := newLogger(p.stderr, loaded)
+	service, err := newProgram(ctx, s, loaded, log, atmost.Events{})
+	if err != nil {
+		return err
+	}
+	if err := service.Run(ctx, p.signals); err != nil {
+		return err // the process ends now: closing could wait for what hangs
+	}
+	service.Close()
+	return nil
+}
+
+// announce logs what is served where, and what is dangerous about it.
+func (p *program) announce() {
+	for _, l := range p.listeners {
+		p.log.Info(logListening, "listener", l.name, "address", l.Addr().String())
+		switch {
+		case l.loopback():
+		case l.name == listenerAdmin:
+			p.log.Warn("THE ADMIN LISTENER IS OPEN TO THE NETWORK: it has no authentication, and whoever reaches it can profile the process; "+
+				"bind it to a loopback address and use the health listener for probes and metrics", "address", l.Addr().String())
+		case l.name == listenerHealth:
+			p.log.Warn("the health listener is open to the network: whoever reaches it can read the metrics", "address", l.Addr().String())
+		}
+	}
+	if p.source.file == "" && len(p.config.Operations) == 0 {
+		p.log.Warn("there is no configuration file, so there are no operations: nothing can be executed; name one with --config")
+	}
+}

@@ -1,0 +1,174 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// setting is one value that can be set in the file, and by the environment under envName. Lists are written with commas where
+// there is only text.
+type setting[T any] struct {
+	name string // as in the file, sections divided by dots
+	list bool
+	set  func(into *T, value string) error // an error says what is wrong and what would be right
+	get  func(*T) string                   // what set takes, "" for nothing
+}
+
+// envName is the environment variable of the setting called name.
+func envName(name string) string {
+	return "ATMOST_" + strings.ToUpper(strings.ReplaceAll(name, ".", "_"))
+}
+
+func text[T any](name string, field func(*T) *string, check func(string) error) setting[T] {
+	return setting[T]{
+		name: name,
+		set: func(into *T, value string) error {
+			if err := check(value); err != nil {
+				return err
+			}
+			*field(into) = value
+			return nil
+		},
+		get: func(from *T) string { return *field(from) },
+	}
+}
+
+func choice[T any](name string, field func(*T) *string, words ...string) setting[T] {
+	return text(name, field, func(value string) error {
+		if slices.Contains(words, value) {
+			return nil
+		}
+		return fmt.Errorf("%q is none of %s", value, strings.Join(words, ", "))
+	})
+}
+
+func duration[T any](name string, field func(*T) *time.Duration, least, most time.Duration) setting[T] {
+	return setting[T]{
+		name: name,
+		set: func(into *T, value string) error {
+			d, err := time.ParseDuration(value)
+			switch {
+			case err != nil:
+				return fmt.Errorf("%q is not a duration; write a number with its unit, for example 10s, 1m30s or 24h", value)
+			case d < least || d > most:
+				return fmt.Errorf("%s is not between %s and %s", value, formatDuration(least), formatDuration(most))
+			}
+			*field(into) = d
+			return nil
+		},
+		get: func(from *T) string { return formatDuration(*field(from)) },
+	}
+}
+
+func number[T any](name string, field func(*T) *int, least, most int) setting[T] {
+	return setting[T]{
+		name: name,
+		set: func(into *T, value string) error {
+			n, err := strconv.Atoi(value)
+			switch {
+			case err != nil:
+				return fmt.Errorf("%q is not a whole number", value)
+			case n < least || n > most:
+				return fmt.Errorf("%d is not between %d and %d", n, least, most)
+			}
+			*field(into) = n
+			return nil
+		},
+		get: func(from *T) string { return strconv.Itoa(*field(from)) },
+	}
+}
+
+func size[T any](name string, field func(*T) *int64, least, most int64) setting[T] {
+	return setting[T]{
+		name: name,
+		set: func(into *T, value string) error {
+			n, err := parseSize(value)
+			switch {
+			case err != nil:
+				return err
+			case n < least || n > most:
+				return fmt.Errorf("%s is not between %s and %s", value, formatSize(least), formatSize(most))
+			}
+			*field(into) = n
+			return nil
+		},
+		get: func(from *T) string { return formatSize(*field(from)) },
+	}
+}
+
+func statuses[T any](name string, field func(*T) *[]int, check func([]int) error) setting[T] {
+	return setting[T]{
+		name: name, list: true,
+		set: func(into *T, value string) error {
+			list := []int{}
+			for word := range strings.FieldsFuncSeq(value, func(r rune) bool { return r == ',' || r == ' ' }) {
+				n, err := strconv.Atoi(word)
+				if err != nil {
+					return fmt.Errorf("%q is not an HTTP status; write a list of numbers, for example [429, 503]", word)
+				}
+				list = append(list, n)
+			}
+			if err := check(list); err != nil {
+				return err
+			}
+			*field(into) = list
+			return nil
+		},
+		get: func(from *T) string {
+			words := make([]string, len(*field(from)))
+			for i, n := range *field(from) {
+				words[i] = strconv.Itoa(n)
+			}
+			return strings.Join(words, ",")
+		},
+	}
+}
+
+// formatDuration is d.String() without its trailing zeros: 10m0s is 10m.
+func formatDuration(d time.Duration) string {
+	s := d.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
+}
+
+// sizeUnits are the units of sizes, largest first.
+func sizeUnits() []string { return []string{"TiB", "GiB", "MiB", "KiB"} }
+
+// parseSize reads a number of bytes.
+func parseSize(s string) (int64, error) {
+	digits, unit := s, int64(1)
+	for i, name := range sizeUnits() {
+		if rest, ok := strings.CutSuffix(s, name); ok {
+			digits, unit = strings.TrimRight(rest, " "), 1<<(10*(len(sizeUnits())-i))
+			break
+		}
+	}
+	n, err := strconv.ParseInt(digits, 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("%q is not a size; write a number of bytes, or one with KiB, MiB or GiB, for example 1MiB", s)
+	}
+	if n > (1<<62)/unit || n < 0 {
+		return 0, errors.New(s + " is out of range")
+	}
+	return n * unit, nil
+}
+
+// formatSize writes n in the largest unit that divides it.
+func formatSize(n int64) string {
+	for i, name := range sizeUnits() {
+		unit := int64(1) << (10 * (len(sizeUnits()) - i))
+		if n >= unit && n%unit == 0 {
+			return strconv.FormatInt(n/unit, 10) + name
+		}
+	}
+	return strconv.FormatInt(n, 10)
+}
