@@ -23,23 +23,29 @@ const (
 )
 
 // StoreClock makes a store's now from a process's clocks: it starts at the wall clock, or at a floor if that is later, and
-// then advances with the time that elapsed, following small corrections of the wall clock at a hundredth of that speed.
-// So it never goes back, and setting the wall clock neither ends a lease nor expires a key: when the two are more than
-// MaxDrift apart, expiry stands still until they agree again or the store is reopened.
+// then advances with the time that elapses, following corrections of the wall clock at a hundredth of that speed.
+// So it never goes back, and setting the wall clock neither ends a lease nor expires a key. When the wall clock has moved
+// more than MaxDrift away from the time that elapsed, it is not followed, and expiry stands still until that is mended
+// or the store is reopened.
 type StoreClock struct {
 	clock Clock
 
 	mu      sync.Mutex
 	last    time.Duration // Elapsed at the last reading
 	now     time.Duration // since the epoch
+	lead    time.Duration // how far the floor put it ahead of the wall clock, less what was made up for since
 	expiry  Time
 	suspend bool
 }
 
 // NewStoreClock starts a store's clock at no less than floor: the latest time that the store may have told before.
 func NewStoreClock(clock Clock, floor Time) *StoreClock {
-	now := max(TimeOf(clock.Now()), floor)
-	return &StoreClock{clock: clock, last: clock.Elapsed(), now: time.Duration(now) * time.Microsecond, expiry: now}
+	wall := TimeOf(clock.Now())
+	now := max(wall, floor)
+	return &StoreClock{
+		clock: clock, last: clock.Elapsed(), now: time.Duration(now) * time.Microsecond,
+		lead: now.Sub(wall), expiry: now,
+	}
 }
 
 // Read returns the store's now.
@@ -49,11 +55,13 @@ func (c *StoreClock) Read() Instant {
 	elapsed := c.clock.Elapsed()
 	step := max(elapsed-c.last, 0)
 	c.last += step
-	drift := time.Duration(c.clock.Now().UnixNano()) - (c.now + step)
-	if c.suspend = drift.Abs() > MaxDrift; !c.suspend {
-		step += min(max(drift, -step/slew), step/slew)
-	}
 	c.now += step
+	behind := time.Duration(c.clock.Now().UnixNano()) - c.now
+	if c.suspend = (behind + c.lead).Abs() > MaxDrift; !c.suspend {
+		correction := min(max(behind, -step/slew), step/slew)
+		c.now += correction
+		c.lead = max(c.lead+min(correction, 0), 0)
+	}
 	now := Time(c.now / time.Microsecond)
 	if !c.suspend {
 		c.expiry = now

@@ -64,6 +64,26 @@ func TestStoreClockStartsNoEarlierThanItsFloor(t *testing.T) {
 	}
 }
 
+// TestStoreClockMakesUpForItsFloor: a store that was opened ahead of the wall clock, even far ahead, goes on expiring, and
+// waits for the wall clock slowly.
+func TestStoreClockMakesUpForItsFloor(t *testing.T) {
+	clock := newFakeClock()
+	floor := atmost.TimeOf(clock.Now()).Add(time.Hour)
+	store := atmost.NewStoreClock(clock, floor)
+	clock.move(100 * time.Second)
+	if got := store.Read(); got.Now.Sub(floor) != 99*time.Second || got.Expiry != got.Now {
+		t.Errorf("after 100 s it told %v, expiry %v", got.Now.Sub(floor), got.Expiry.Sub(floor))
+	}
+	clock.move(100 * time.Hour)
+	if got := store.Read(); got.Now != atmost.TimeOf(clock.Now()) || store.Suspended() {
+		t.Errorf("after 100 h it is %v away", got.Now.Sub(atmost.TimeOf(clock.Now())))
+	}
+	clock.set(-time.Hour)
+	if store.Read(); !store.Suspended() {
+		t.Error("a step as large as the lead that was made up for is believed")
+	}
+}
+
 func TestStoreClockFollowsSmallStepsSlowly(t *testing.T) {
 	for _, step := range []time.Duration{4 * time.Minute, -4 * time.Minute} {
 		clock := newFakeClock()

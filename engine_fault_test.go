@@ -2,6 +2,7 @@ package atmost_test
 
 import (
 	"context"
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -442,4 +443,78 @@ func TestRetentionAnswers(t *testing.T) {
 			b.Errorf("%d effects, fences %d and %d", b.target.count("k"), first.Record.Fence, a.Record.Fence)
 		}
 	})
+}
+
+// TestTheOutcomeBetweenLookingAndWaiting: a duplicate is told "processing", and the outcome becomes durable before it begins to wait.
+func TestTheOutcomeBetweenLookingAndWaiting(t *testing.T) {
+	inBubble(t, atmost.Operation{ResultRetention: time.Second, KeyRetention: time.Second}, atmost.Options{}, func(b *bench) {
+		for _, tc := range []struct {
+			key  string
+			code atmost.Code
+		}{{"same", ""}, {"anew", atmost.CodePayloadMismatch}} {
+			entered, leave := b.hold(completed("done"))
+			first := b.start(call(tc.key))
+			<-entered
+			told := b.store.Next(storetest.AnswerBlocked, storetest.Of[*atmost.Claim])
+			begin := time.Now()
+			duplicate := b.start(waiting(call(tc.key), time.Minute))
+			<-told.Hit()
+			close(leave)
+			a, err := first.wait()
+			b.says(a, err, "", atmost.Completed)
+			if tc.key == "anew" { // the key is forgotten, and used for something else
+				pass(2 * time.Second)
+				other := call(tc.key)
+				other.Payload = []byte("0")
+				a, err := b.execute(other)
+				b.says(a, err, "", atmost.Completed)
+			}
+			told.Release()
+			a, err = duplicate.wait()
+			b.says(a, err, tc.code, atmost.Completed)
+			if took := time.Since(begin); took > 2*time.Second {
+				b.Errorf("%s: answered after %v", tc.key, took)
+			}
+		}
+	})
+}
+
+// TestAnAnswerMakesRoom: whoever was answered finds the place of its execution free.
+func TestAnAnswerMakesRoom(t *testing.T) {
+	inBubble(t, atmost.Operation{Concurrency: 1, MaxPending: 1}, atmost.Options{}, func(b *bench) {
+		for i := range 500 {
+			a, err := b.execute(call(fmt.Sprint("k", i)))
+			b.says(a, err, "", atmost.Completed)
+		}
+	})
+}
+
+// TestAFullStoreAnswersWhatItHas, also right after a start.
+func TestAFullStoreAnswersWhatItHas(t *testing.T) {
+	inBubble(t, atmost.Operation{}, atmost.Options{}, func(b *bench) {
+		a, err := b.execute(call("k"))
+		b.says(a, err, "", atmost.Completed)
+		e, err := atmost.New(b.Context(), &fullStore{b.store}, atmost.Options{
+			Clock: b.clock, Operations: map[string]atmost.Operation{"op": {Executor: b.target}},
+		})
+		if err != nil {
+			b.Fatal(err)
+		}
+		defer e.Close(b.Context())
+		a, err = e.Execute(b.Context(), call("k"))
+		b.says(a, err, "", atmost.Completed)
+		a, err = e.Execute(b.Context(), call("new"))
+		b.says(a, err, atmost.CodeStoreUnavailable, atmost.Absent)
+	})
+}
+
+// fullStore has no room for new attempts.
+type fullStore struct{ atmost.Store }
+
+func (s *fullStore) Apply(ctx context.Context, id atmost.ID, e atmost.Event) (atmost.Step, error) {
+	r, err := s.Lookup(ctx, id)
+	if _, claim := e.(*atmost.Claim); claim && err == nil && r.State == atmost.Absent {
+		return atmost.Step{}, fmt.Errorf("test: %w", atmost.ErrFull)
+	}
+	return s.Store.Apply(ctx, id, e)
 }

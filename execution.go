@@ -307,7 +307,7 @@ func (x *execution) renew(ctx context.Context) {
 // abandon gives the attempt up because the engine ends: nobody knows how it will end, and nobody is told that it has.
 func (x *execution) abandon(ctx context.Context) {
 	_, err := x.engine.store.Apply(ctx, x.call.ID, &Finish{
-		Token: x.claim.Token, Outcome: Outcome{State: Unknown, Message: "the service was shut down while the attempt ran"},
+		Token: x.claim.Token, Outcome: Outcome{State: Unknown, Message: "the service was shut down while it ran; it may have been executed"},
 	})
 	x.settle(x.claimed)
 	x.engine.events.Abandoned(x.call.ID, x.op.name, err == nil)

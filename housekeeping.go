@@ -179,7 +179,6 @@ func (e *Engine) probeOne(op *operation, r Record, d doubt) doubt {
 		return d
 	}
 	e.events.Settled(step.Record)
-	e.hub.settle(step.Record)
 	return d
 }
 

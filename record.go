@@ -235,5 +235,5 @@ func (r Record) Err() error {
 	case r.State == NotExecuted:
 		return &Error{Code: CodeExecutionNotStarted, Message: cmp.Or(r.Message, "the operation was not executed")}
 	}
-	return &Error{Code: CodeOutcomeUnknown, Message: "the operation may have been executed: " + cmp.Or(r.Message, "nobody knows")}
+	return &Error{Code: CodeOutcomeUnknown, Message: "the outcome is unknown: " + cmp.Or(r.Message, "the operation may have been executed")}
 }

@@ -22,17 +22,19 @@ type Store interface {
 	// is durable, or err wraps ErrAmbiguous; no other call, of any method, answers from a step that is not yet durable.
 	// Where the step's Changed is set beside an *Error, both are returned and the step is stored.
 	//
-	// A store that may have forgotten claims (a restored backup) is guarded: it refuses a Claim of an absent key with
-	// CodeOutcomeUnknown until the key's scope has been admitted.
+	// A store that may have forgotten claims (a restored backup) is guarded: it refuses a Claim that could be a second run,
+	// of an absent key or of one that it knows as not executed from before it forgot, with CodeOutcomeUnknown, until the
+	// key's scope has been admitted. A store that has no room refuses a Claim that would start an attempt with an error
+	// that wraps ErrFull, and goes on with all else.
 	Apply(ctx context.Context, id ID, event Event) (Step, error)
 
 	// Lookup returns the record of id, aged to the store's now: with state Absent, and no error, when there is none.
-	// A guarded store answers an absent key as Apply does.
+	// A guarded store refuses an absent key as Apply does.
 	Lookup(ctx context.Context, id ID) (Record, error)
 
-	// List returns up to limit records that stand in state, which is Processing or Unknown, ordered by scope and key
-	// and beginning after the id given (the zero ID: from the first). A record that lapsed may be listed under either state until it is swept; one that
-	// changes meanwhile is listed at most once. Fewer than limit: there are no more.
+	// List returns up to limit records that stand in state, which is Processing or Unknown, ordered by scope and key and
+	// beginning after the ID given (the zero ID: from the first). A record that lapsed may be listed under either state
+	// until it is swept; one that changes meanwhile is listed at most once. Fewer than limit: there are no more.
 	List(ctx context.Context, state State, after ID, limit int) ([]Record, error)
 
 	// Sweep writes down what time has changed, for up to limit records: lapsed leases, results and keys past their
@@ -52,6 +54,9 @@ type Swept struct {
 	// More tells that the limit ended the sweep.
 	More bool
 }
+
+// ErrFull is wrapped by a store's error for a claim that it has no room for.
+var ErrFull = errors.New("the store has no room for new attempts")
 
 // ErrAmbiguous is wrapped by a store's error when it does not know whether a write happened.
 var ErrAmbiguous = errors.New("the write may or may not have happened")

@@ -48,7 +48,7 @@ func Transition(r Record, event Event, at Instant) (Step, error) {
 // past its retention is gone, a key past its own is absent.
 func Age(r Record, at Instant) Record {
 	if r.State == Processing && at.Now >= r.Deadline {
-		r = r.doubted(r.Deadline, Outcome{Message: "the lease ended without a report"})
+		r = r.doubted(r.Deadline, Outcome{Message: "its lease ended without a report; it may have been executed"})
 	}
 	if r.KeyExpires != 0 && at.Expiry >= r.KeyExpires {
 		return Record{ID: r.ID, Fence: r.Fence}
@@ -212,7 +212,7 @@ func (Restart) apply(r Record, now Time) (Step, error) {
 	if r.State != Processing || r.Policy.ExecutedBy != ByService {
 		return Step{Record: r}, nil
 	}
-	return Step{Record: r.doubted(now, Outcome{Message: "the service ended while the attempt ran"}), Changed: true}, nil
+	return Step{Record: r.doubted(now, Outcome{Message: "the service ended while it ran; it may have been executed"}), Changed: true}, nil
 }
 
 // ended gives the record an outcome.

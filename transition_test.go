@@ -386,3 +386,29 @@ func checkInvariants(t *rapid.T, before atmost.Record, event atmost.Event, step 
 		t.Fatalf("a stranger's report was accepted")
 	}
 }
+
+func TestRenewNeverTakesTimeAway(t *testing.T) {
+	r := situation(t, "processing")
+	step, err := atmost.Transition(r, &atmost.Renew{Token: token, Lease: time.Second}, at(30))
+	if err != nil || step.Changed || step.Record.Deadline != r.Deadline {
+		t.Errorf("%+v, %v", step, err)
+	}
+}
+
+func TestPastAttemptsAreBounded(t *testing.T) {
+	policy := atmost.Policy{OnUnknown: atmost.RetryUnknown, ResultRetention: time.Hour, KeyRetention: time.Hour}
+	r := atmost.Record{}
+	for i := range byte(atmost.MaxPast + 3) {
+		tok := atmost.Token{1, i}
+		for _, e := range []atmost.Event{claimOf(tok, policy), &atmost.Finish{Token: tok, Outcome: doubt}} {
+			step, err := atmost.Transition(r, e, at(1))
+			if err != nil {
+				t.Fatal(err)
+			}
+			r = step.Record
+		}
+	}
+	if n := len(r.Past); n != atmost.MaxPast || r.Past[n-1].Token != (atmost.Token{1, atmost.MaxPast + 1}) {
+		t.Errorf("%d are remembered: %v", n, r.Past)
+	}
+}

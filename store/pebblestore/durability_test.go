@@ -244,7 +244,7 @@ func TestFullDiskRefusesOnlyNewAttempts(t *testing.T) {
 	disk.TestingSetDiskUsage(vfs.DiskUsage{AvailBytes: 999})
 	clock.Advance(time.Second)
 	for _, id := range []atmost.ID{again, {Key: "new"}} {
-		if _, err := s.Apply(t.Context(), id, claim(2)); !errors.Is(err, pebblestore.ErrDiskReserve) || errors.Is(err, atmost.ErrAmbiguous) {
+		if _, err := s.Apply(t.Context(), id, claim(2)); !errors.Is(err, atmost.ErrFull) || errors.Is(err, atmost.ErrAmbiguous) {
 			t.Errorf("a new attempt on a full disk: %v", err)
 		}
 	}
@@ -257,7 +257,7 @@ func TestFullDiskRefusesOnlyNewAttempts(t *testing.T) {
 	apply(t, s, someID, claim(2))
 
 	disk.TestingSetDiskUsage(vfs.DiskUsage{AvailBytes: 1000})
-	if _, err := s.Apply(t.Context(), again, claim(2)); !errors.Is(err, pebblestore.ErrDiskReserve) {
+	if _, err := s.Apply(t.Context(), again, claim(2)); !errors.Is(err, atmost.ErrFull) {
 		t.Errorf("the disk was looked at twice in a second: %v", err)
 	}
 	clock.Advance(time.Second)

@@ -1,15 +1,17 @@
 package pebblestore
 
 import (
-	"errors"
+	"fmt"
 	"sync/atomic"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/atmost-dev/atmost"
 )
 
-// ErrDiskReserve is the error of a claim that was refused to keep the rest of the disk for what has been claimed already.
-var ErrDiskReserve = errors.New("pebblestore: the disk is nearly full, nothing new is claimed")
+// errDiskReserve is the error of a claim that was refused to keep the rest of the disk for what has been claimed already.
+var errDiskReserve = fmt.Errorf("pebblestore: the disk is nearly full: %w", atmost.ErrFull)
 
 // spaceInterval is the shortest time between two looks at the disk.
 const spaceInterval = time.Second

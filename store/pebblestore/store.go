@@ -56,7 +56,7 @@ var (
 )
 
 // Apply is described at atmost.Store. The only ambiguous error is that of a write during which the store dies (see
-// Options.Fatal). A claim that would start an attempt is refused with ErrDiskReserve while the disk is nearly full.
+// Options.Fatal). A claim that would start an attempt is refused with atmost.ErrFull while the disk is nearly full.
 func (s *Store) Apply(_ context.Context, id atmost.ID, event atmost.Event) (atmost.Step, error) {
 	if err := storable(id); err != nil {
 		return atmost.Step{}, err
@@ -94,7 +94,7 @@ func (s *Store) apply(id atmost.ID, event atmost.Event) (atmost.Step, error) {
 	case claim && s.guard.Load().forgot(atmost.Age(stored, at)):
 		return atmost.Step{Record: atmost.Age(stored, at)}, errForgotten
 	case claim && s.space.low.Load():
-		return atmost.Step{}, ErrDiskReserve
+		return atmost.Step{}, errDiskReserve
 	}
 	if err := s.write(&stored, &step.Record, durable); err != nil {
 		return atmost.Step{}, err

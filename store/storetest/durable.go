@@ -118,6 +118,6 @@ func durableTime(s *subject) {
 		s.close()
 		s.Store = s.Reopen()
 		s.stillAbsent()
-		s.Clock.Advance(time.Microsecond)
+		s.Clock.Advance(time.Millisecond)
 	}
 }
