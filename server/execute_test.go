@@ -102,7 +102,7 @@ func TestUnknownIsHeld(t *testing.T) {
 		for range 2 {
 			a := s.execute("k", charge)
 			s.check(a, want)
-			s.checkBody(a, `{"error":{"code":"OUTCOME_UNKNOWN","message":"the operation may have been executed: `+body)
+			s.checkBody(a, `{"error":{"code":"OUTCOME_UNKNOWN","message":"the outcome is unknown: `+body)
 		}
 	}
 }

@@ -41,7 +41,7 @@ func TestStatus(t *testing.T) {
 		"unknown": {
 			atmost.Outcome{State: atmost.Unknown, Message: "lost", UpstreamStatus: 504},
 			facts{Code: "OUTCOME_UNKNOWN", Executed: "unknown", Retry: "poll"},
-			`{"status":"unknown",` + created + `,"error":{"code":"OUTCOME_UNKNOWN","message":"the operation may have been executed: lost","details":{"upstream_status":504}}}`,
+			`{"status":"unknown",` + created + `,"error":{"code":"OUTCOME_UNKNOWN","message":"the outcome is unknown: lost","details":{"upstream_status":504}}}`,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -37,6 +37,7 @@ var mayImport = map[string][]string{
 	"gateway":      {root, "fingerprint", "upstream", "wire", "atmosthttp"},
 	"atmosttest":   {root, "server", "store/memstore", "upstream", "wire"},
 	"cmd/atmost":   {"*"}, // but internal/
+	"examples/*/*": {"*"},
 }
 
 // thirdParty lists what these packages may import from other modules, because their importers get it too.
