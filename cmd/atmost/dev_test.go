@@ -4,6 +4,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -83,6 +84,7 @@ func TestDev(t *testing.T) {
 		}
 		return p
 	}
+	quickstart(t, curls[0][1])
 	first := do(0)
 	first.want(t, 200, `{"status":"completed","result":{"charge_id":"ch_1","status":"paid"}}`)
 	stdout.wait(t, `effect    payment.charge was performed for key order-1: {"charge_id":"ch_1"`)
@@ -119,5 +121,39 @@ func TestDev(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Dir(file)); !os.IsNotExist(err) {
 		t.Errorf("the temporary directory is still there: %v", err)
+	}
+}
+
+// quickstart sends the README's request twice to a service without records, and compares the answers with the README's.
+func quickstart(t *testing.T, url string) {
+	t.Helper()
+	const dir = "../../examples/quickstart/"
+	if _, err := exec.LookPath("curl"); err != nil {
+		t.Log("SKIPPED: the README's quick start is not tried, as curl is not installed (apt-get install curl)")
+		return
+	}
+	script, err := os.ReadFile(dir + "charge.sh")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"first.txt", "second.txt"} {
+		want, err := os.ReadFile(dir + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out, err := exec.CommandContext(t.Context(), "sh", "-c", strings.ReplaceAll(string(script), "http://127.0.0.1:8080", url)).Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		head, body, _ := strings.Cut(strings.ReplaceAll(string(out), "\r\n", "\n"), "\n\n")
+		var shown []string // headers that say nothing about idempotency are left out
+		for line := range strings.SplitSeq(head, "\n") {
+			if strings.HasPrefix(line, "HTTP/") || strings.HasPrefix(line, "Idempotency-") && !strings.HasPrefix(line, "Idempotency-Expires") {
+				shown = append(shown, line)
+			}
+		}
+		if got := strings.Join(shown, "\n") + "\n\n" + body + "\n"; got != string(want) {
+			t.Errorf("%s:\n%s\nwant\n%s", name, got, want)
+		}
 	}
 }
