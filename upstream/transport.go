@@ -114,7 +114,8 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 func (t *Transport) send(r *http.Request, body io.ReadCloser, connected func()) (*http.Response, error) {
 	s := &sending{connected: connected}
 	once := r.WithContext(s.trace(r.Context()))
-	once.GetBody, once.Cancel = nil, nil
+	once.GetBody = nil
+	once.Cancel = nil //lint:ignore SA1019 because callers may have set it
 	once.Body = body
 	if body == nil {
 		withoutBody(once)
