@@ -28,15 +28,16 @@ func ID(h http.Header) (atmost.ID, error) {
 	if err != "" {
 		return atmost.ID{}, &atmost.Error{Code: atmost.CodeInvalidKey, Message: err}
 	}
-	scopes := h[HeaderScope]
-	if len(scopes) == 0 {
-		return atmost.ID{Key: key}, nil
+	id := atmost.ID{Key: key}
+	if scopes := h[HeaderScope]; len(scopes) > 0 {
+		if id.Scope, err = headerName(HeaderScope, scopes); err != "" {
+			return atmost.ID{}, &atmost.Error{Code: atmost.CodeInvalidRequest, Message: err}
+		}
 	}
-	scope, err := headerName(HeaderScope, scopes)
-	if err != "" {
-		return atmost.ID{}, &atmost.Error{Code: atmost.CodeInvalidRequest, Message: err}
+	if err := id.Validate(); err != nil {
+		return atmost.ID{}, err
 	}
-	return atmost.ID{Scope: scope, Key: key}, nil
+	return id, nil
 }
 
 // What would be right, for messages.
@@ -59,8 +60,8 @@ func headerName(header string, values []string) (name, wrong string) {
 	} else if i := strings.IndexAny(name, "\",;\\"); i >= 0 {
 		return "", fmt.Sprintf(`the %s header has one of " , ; \ at position %d; send one name, %s`, header, i+1, nameRule)
 	}
-	if wrong := invisible(name); wrong != "" {
-		return "", fmt.Sprintf("the %s header %s; send %s", header, wrong, nameRule)
+	if name == "" {
+		return "", "the " + header + " header is empty; send " + nameRule
 	}
 	return name, ""
 }
@@ -73,20 +74,4 @@ func quotedName(value string) (string, bool) {
 	}
 	name, ok := item.Value.(string)
 	return name, ok
-}
-
-// invisible says what keeps name from being 1 to 255 visible ASCII characters, or nothing.
-func invisible(name string) string {
-	if name == "" {
-		return "is empty"
-	}
-	for i := range len(name) {
-		if name[i] < 0x21 || name[i] > 0x7e {
-			return fmt.Sprintf("has a character at position %d that is not visible ASCII", i+1)
-		}
-	}
-	if len(name) > atmost.MaxKeyLength {
-		return fmt.Sprintf("is %d characters long", len(name))
-	}
-	return ""
 }
