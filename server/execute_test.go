@@ -58,7 +58,7 @@ func TestAttemptIsWhatWasAsked(t *testing.T) {
 	s.check(s.execute("k", `{ "payload" :`+payload+` , "operation":"\u0063harge" }`,
 		"Idempotency-Scope", "tenant", "Traceparent", "00-1-2-01", "Tracestate", "a=1", "Tracestate", "b=2"), isExecuted("1"))
 	want := atmost.Attempt{
-		ID: atmost.ID{Scope: "tenant", Key: "k"}, Operation: "charge", Payload: []byte(payload), Number: 1, Fence: epoch.UnixMicro(),
+		ID: atmost.ID{Scope: "tenant", Key: "k"}, Operation: "charge", Payload: []byte(payload), Number: 1, Fence: s.clock.Now().UnixMicro(),
 		Trace: atmost.Trace{Parent: "00-1-2-01", State: "a=1,b=2"},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/atmost-dev/atmost"
+	"github.com/atmost-dev/atmost/store/storetest"
 	"github.com/atmost-dev/atmost/wire"
 )
 
@@ -33,7 +34,7 @@ func FuzzExecute(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Fuzz(func(t *testing.T, key, scope, contentType, prefer, body string, knownLength bool) {
-		s := assemble(t, one(answers(completed("1"))), new(clock))
+		s := assemble(t, one(answers(completed("1"))), storetest.NewClock())
 		defer s.engine.Close(context.Background())
 		for range 2 { // the second may be a replay
 			r := httptest.NewRequest(http.MethodPost, "/v1/idempotency/execute", strings.NewReader(body))

@@ -23,18 +23,18 @@ func TestRetention(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := start(t, one(answers(c.outcome)))
 			s.execute("k", charge)
-			s.clock.advance(24*time.Hour - time.Microsecond)
+			s.clock.Advance(24*time.Hour - time.Microsecond)
 			s.check(s.execute("k", charge), c.kept)
-			s.clock.advance(time.Microsecond)
+			s.clock.Advance(time.Microsecond)
 			for range 2 {
 				a := s.execute("k", charge)
 				s.check(a, notKept)
 				s.checkBody(a, `{"error":{"code":"RESULT_NOT_KEPT","message":"the operation was executed; its result is no longer kept, or was too large to keep","details":{"reason":"expired"}}}`)
 			}
 			s.check(s.execute("k", refund), isMismatch("OPERATION_MISMATCH"))
-			s.clock.advance(29*24*time.Hour - time.Microsecond)
+			s.clock.Advance(29*24*time.Hour - time.Microsecond)
 			s.check(s.execute("k", charge), notKept)
-			s.clock.advance(time.Microsecond)
+			s.clock.Advance(time.Microsecond)
 			s.check(s.status("k"), facts{Status: 404, Code: "KEY_NOT_FOUND", Executed: "unknown", Retry: "same-key"})
 			want := c.kept
 			want.Replayed, want.Expires = "false", "Thu, 24 Dec 2026 12:00:00 GMT"
@@ -55,7 +55,7 @@ func TestResultTooLarge(t *testing.T) {
 		a := s.execute("k", charge)
 		s.check(a, notKept)
 		s.checkBody(a, body)
-		s.clock.advance(24 * time.Hour)
+		s.clock.Advance(24 * time.Hour)
 	}
 }
 
@@ -63,6 +63,6 @@ func TestResultTooLarge(t *testing.T) {
 func TestUnknownIsKept(t *testing.T) {
 	s := start(t, one(answers(atmost.Outcome{State: atmost.Unknown, Message: "lost"})))
 	s.execute("k", charge)
-	s.clock.advance(100 * 365 * 24 * time.Hour)
+	s.clock.Advance(100 * 365 * 24 * time.Hour)
 	s.check(s.execute("k", charge), facts{Status: 409, Code: "OUTCOME_UNKNOWN", Executed: "unknown", Retry: "poll", Attempt: "1"})
 }

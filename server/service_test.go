@@ -14,29 +14,8 @@ import (
 	"github.com/atmost-dev/atmost"
 	"github.com/atmost-dev/atmost/server"
 	"github.com/atmost-dev/atmost/store/memstore"
+	"github.com/atmost-dev/atmost/store/storetest"
 )
-
-// clock stands still until it is told otherwise.
-type clock struct {
-	mu      sync.Mutex
-	elapsed time.Duration
-}
-
-var epoch = time.Date(2026, time.November, 23, 12, 0, 0, 0, time.UTC)
-
-func (c *clock) Now() time.Time { return epoch.Add(c.Elapsed()) }
-
-func (c *clock) Elapsed() time.Duration {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.elapsed
-}
-
-func (c *clock) advance(d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.elapsed += d
-}
 
 // store is a memstore that counts what requests ask of it, tells of each look-up once it has an answer, and fails on demand.
 type store struct {
@@ -127,7 +106,7 @@ type config struct {
 type service struct {
 	*testing.T
 	contract *contract
-	clock    *clock
+	clock    *storetest.ManualClock
 	store    *store
 	engine   *atmost.Engine
 	handler  http.Handler
@@ -145,7 +124,7 @@ func oneOf(o atmost.Operation) config {
 
 func start(t *testing.T, c config) *service {
 	t.Helper()
-	s := assemble(t, c, new(clock))
+	s := assemble(t, c, storetest.NewClock())
 	handler := s.handler
 	if c.served != nil {
 		handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -163,7 +142,7 @@ func start(t *testing.T, c config) *service {
 }
 
 // assemble makes a service that does not listen.
-func assemble(t *testing.T, c config, clock *clock) *service {
+func assemble(t *testing.T, c config, clock *storetest.ManualClock) *service {
 	t.Helper()
 	contract, err := theContract()
 	if err != nil {

@@ -58,7 +58,7 @@ func TestStatus(t *testing.T) {
 func TestStatusOfTombstone(t *testing.T) {
 	s := start(t, one(answers(atmost.Outcome{State: atmost.Failed, Message: "no", Result: []byte("1")})))
 	s.execute("k", charge)
-	s.clock.advance(24 * time.Hour)
+	s.clock.Advance(24 * time.Hour)
 	a := s.status("k")
 	s.check(a, facts{Status: 200, Code: "RESULT_NOT_KEPT", Executed: "yes", Retry: "no", Attempt: "1", Replayed: "true", Expires: expires})
 	s.checkBody(a, `{"status":"failed",`+kept+`,"error":{"code":"RESULT_NOT_KEPT","message":"the operation was executed; its result is no longer kept, or was too large to keep","details":{"reason":"expired"}}}`)
@@ -67,10 +67,10 @@ func TestStatusOfTombstone(t *testing.T) {
 func TestStatusTellsMicroseconds(t *testing.T) {
 	g := newGate()
 	s := start(t, one(g))
-	s.clock.advance(1500 * time.Microsecond)
+	s.clock.Advance(1500 * time.Microsecond)
 	first := later(func() answer { return s.execute("k", charge) })
 	<-g.started
-	s.clock.advance(time.Second - time.Microsecond)
+	s.clock.Advance(time.Second - time.Microsecond)
 	g.outcome <- completed("1")
 	<-first
 	s.checkBody(s.status("k"), `{"status":"completed","operation":"charge","attempt":1,"created_at":"2026-11-23T12:00:00.0015Z",`+

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/atmost-dev/atmost"
+	"github.com/atmost-dev/atmost/store/storetest"
 )
 
 // pipes is a network without sockets, whose time is the bubble's.
@@ -45,7 +46,7 @@ func (p *pipes) dial(context.Context, string, string) (net.Conn, error) {
 func inBubble(t *testing.T, c config, f func(s *service, p *pipes, closed <-chan struct{})) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		s := assemble(t, c, new(clock))
+		s := assemble(t, c, storetest.NewClock())
 		p := &pipes{conns: make(chan net.Conn), closed: make(chan struct{})}
 		closed := make(chan struct{}, 100)
 		listening := &http.Server{Handler: s.handler, ConnState: func(_ net.Conn, state http.ConnState) {
