@@ -1,62 +1,28 @@
 package atmost_test
 
 import (
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/atmost-dev/atmost"
+	"github.com/atmost-dev/atmost/store/storetest"
 )
 
-// fakeClock stands still until it is moved.
-type fakeClock struct {
-	mu      sync.Mutex
-	now     time.Time
-	elapsed time.Duration
-}
-
-func newFakeClock() *fakeClock { return &fakeClock{now: time.Unix(1_800_000_000, 0)} }
-
-func (c *fakeClock) Now() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.now
-}
-
-func (c *fakeClock) Elapsed() time.Duration {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.elapsed
-}
-
-// move lets time pass on both clocks, set sets the wall clock alone.
-func (c *fakeClock) move(d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.now, c.elapsed = c.now.Add(d), c.elapsed+d
-}
-
-func (c *fakeClock) set(d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.now = c.now.Add(d)
-}
-
 func TestStoreClockAdvancesWithTime(t *testing.T) {
-	clock := newFakeClock()
+	clock := storetest.NewClock()
 	store := atmost.NewStoreClock(clock, 0)
 	begin := store.Read()
 	if begin.Now != atmost.TimeOf(clock.Now()) || begin.Expiry != begin.Now {
 		t.Fatalf("began at %+v", begin)
 	}
-	clock.move(time.Hour)
+	clock.Advance(time.Hour)
 	if got := store.Read(); got.Now.Sub(begin.Now) != time.Hour || got.Expiry != got.Now {
 		t.Errorf("an hour later it told %v", got.Now.Sub(begin.Now))
 	}
 }
 
 func TestStoreClockStartsNoEarlierThanItsFloor(t *testing.T) {
-	clock := newFakeClock()
+	clock := storetest.NewClock()
 	floor := atmost.TimeOf(clock.Now()).Add(time.Minute)
 	store := atmost.NewStoreClock(clock, floor)
 	if got := store.Read().Now; got != floor {
@@ -67,18 +33,18 @@ func TestStoreClockStartsNoEarlierThanItsFloor(t *testing.T) {
 // TestStoreClockMakesUpForItsFloor: a store that was opened ahead of the wall clock, even far ahead, goes on expiring, and
 // waits for the wall clock slowly.
 func TestStoreClockMakesUpForItsFloor(t *testing.T) {
-	clock := newFakeClock()
+	clock := storetest.NewClock()
 	floor := atmost.TimeOf(clock.Now()).Add(time.Hour)
 	store := atmost.NewStoreClock(clock, floor)
-	clock.move(100 * time.Second)
+	clock.Advance(100 * time.Second)
 	if got := store.Read(); got.Now.Sub(floor) != 99*time.Second || got.Expiry != got.Now {
 		t.Errorf("after 100 s it told %v, expiry %v", got.Now.Sub(floor), got.Expiry.Sub(floor))
 	}
-	clock.move(100 * time.Hour)
+	clock.Advance(100 * time.Hour)
 	if got := store.Read(); got.Now != atmost.TimeOf(clock.Now()) || store.Suspended() {
 		t.Errorf("after 100 h it is %v away", got.Now.Sub(atmost.TimeOf(clock.Now())))
 	}
-	clock.set(-time.Hour)
+	clock.Step(-time.Hour)
 	if store.Read(); !store.Suspended() {
 		t.Error("a step as large as the lead that was made up for is believed")
 	}
@@ -86,14 +52,14 @@ func TestStoreClockMakesUpForItsFloor(t *testing.T) {
 
 func TestStoreClockFollowsSmallStepsSlowly(t *testing.T) {
 	for _, step := range []time.Duration{4 * time.Minute, -4 * time.Minute} {
-		clock := newFakeClock()
+		clock := storetest.NewClock()
 		store := atmost.NewStoreClock(clock, 0)
 		begin := store.Read().Now
-		clock.set(step)
+		clock.Step(step)
 		if got := store.Read().Now; got != begin {
 			t.Errorf("setting the wall clock by %v moved it by %v at once", step, got.Sub(begin))
 		}
-		clock.move(100 * time.Second)
+		clock.Advance(100 * time.Second)
 		want := 100*time.Second + time.Second
 		if step < 0 {
 			want = 99 * time.Second
@@ -101,7 +67,7 @@ func TestStoreClockFollowsSmallStepsSlowly(t *testing.T) {
 		if got := store.Read().Now.Sub(begin); got != want {
 			t.Errorf("100 s after a step of %v it told %v", step, got)
 		}
-		clock.move(10 * time.Hour)
+		clock.Advance(10 * time.Hour)
 		if got := store.Read().Now; got != atmost.TimeOf(clock.Now()) || store.Suspended() {
 			t.Errorf("ten hours after a step of %v it is %v away", step, got.Sub(atmost.TimeOf(clock.Now())))
 		}
@@ -110,17 +76,17 @@ func TestStoreClockFollowsSmallStepsSlowly(t *testing.T) {
 
 func TestStoreClockDoesNotBelieveLargeSteps(t *testing.T) {
 	for _, step := range []time.Duration{time.Hour, -time.Hour} {
-		clock := newFakeClock()
+		clock := storetest.NewClock()
 		store := atmost.NewStoreClock(clock, 0)
 		begin := store.Read().Now
-		clock.set(step)
-		clock.move(time.Minute)
+		clock.Step(step)
+		clock.Advance(time.Minute)
 		got := store.Read()
 		if got.Now.Sub(begin) != time.Minute || got.Expiry != begin || !store.Suspended() {
 			t.Errorf("after a step of %v: now moved by %v, expiry by %v", step, got.Now.Sub(begin), got.Expiry.Sub(begin))
 		}
-		clock.set(-step)
-		clock.move(time.Minute)
+		clock.Step(-step)
+		clock.Advance(time.Minute)
 		if got := store.Read(); got.Now.Sub(begin) != 2*time.Minute || got.Expiry != got.Now || store.Suspended() {
 			t.Errorf("set right again, it did not go on: %v, %v", got.Now.Sub(begin), got.Expiry.Sub(begin))
 		}
