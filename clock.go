@@ -30,22 +30,48 @@ const (
 type StoreClock struct {
 	clock Clock
 
-	mu      sync.Mutex
-	last    time.Duration // Elapsed at the last reading
-	now     time.Duration // since the epoch
-	lead    time.Duration // how far the floor put it ahead of the wall clock, less what was made up for since
-	expiry  Time
-	suspend bool
+	mu          sync.Mutex
+	last        time.Duration // Elapsed at the last reading
+	now, expiry course
+	told        Time // the last expiry
+	suspended   bool
 }
 
-// NewStoreClock starts a store's clock at no less than floor: the latest time that the store may have told before.
-func NewStoreClock(clock Clock, floor Time) *StoreClock {
-	wall := TimeOf(clock.Now())
-	now := max(wall, floor)
-	return &StoreClock{
-		clock: clock, last: clock.Elapsed(), now: time.Duration(now) * time.Microsecond,
-		lead: now.Sub(wall), expiry: now,
+// course is one line of time, in nanoseconds since the epoch.
+type course struct {
+	at   time.Duration
+	lead time.Duration // how far its floor put it ahead of the wall clock, less what was made up for since
+}
+
+// NewStoreClock starts a store's clock. Now is no less than floor, the latest time that the store may have told before,
+// and Expiry no less than expired, the latest by which it told that something had expired. Only Now may be told ahead
+// of the wall clock in order not to go back: keys must not be forgotten early because of it.
+func NewStoreClock(clock Clock, floor, expired Time) *StoreClock {
+	wall := clock.Now()
+	c := &StoreClock{clock: clock, last: clock.Elapsed(), now: courseFrom(wall, floor), expiry: courseFrom(wall, expired)}
+	c.told = c.expiry.time()
+	return c
+}
+
+func courseFrom(wall time.Time, floor Time) course {
+	at := time.Duration(wall.UnixNano())
+	lead := max(time.Duration(floor)*time.Microsecond-at, 0)
+	return course{at: at + lead, lead: lead}
+}
+
+func (c *course) time() Time { return Time(c.at / time.Microsecond) }
+
+// advance lets step pass, and follows the wall clock if that can be believed, which it reports.
+func (c *course) advance(step, wall time.Duration) bool {
+	c.at += step
+	behind := wall - c.at
+	if (behind + c.lead).Abs() > MaxDrift {
+		return false
 	}
+	correction := min(max(behind, -step/slew), step/slew)
+	c.at += correction
+	c.lead = max(c.lead+min(correction, 0), 0)
+	return true
 }
 
 // Read returns the store's now.
@@ -55,23 +81,17 @@ func (c *StoreClock) Read() Instant {
 	elapsed := c.clock.Elapsed()
 	step := max(elapsed-c.last, 0)
 	c.last += step
-	c.now += step
-	behind := time.Duration(c.clock.Now().UnixNano()) - c.now
-	if c.suspend = (behind + c.lead).Abs() > MaxDrift; !c.suspend {
-		correction := min(max(behind, -step/slew), step/slew)
-		c.now += correction
-		c.lead = max(c.lead+min(correction, 0), 0)
+	wall := time.Duration(c.clock.Now().UnixNano())
+	c.now.advance(step, wall)
+	if c.suspended = !c.expiry.advance(step, wall); !c.suspended {
+		c.told = c.expiry.time()
 	}
-	now := Time(c.now / time.Microsecond)
-	if !c.suspend {
-		c.expiry = now
-	}
-	return Instant{Now: now, Expiry: c.expiry}
+	return Instant{Now: c.now.time(), Expiry: c.told}
 }
 
 // Suspended reports whether the last reading found the wall clock too far away to expire anything by it.
 func (c *StoreClock) Suspended() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.suspend
+	return c.suspended
 }

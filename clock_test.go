@@ -10,7 +10,7 @@ import (
 
 func TestStoreClockAdvancesWithTime(t *testing.T) {
 	clock := storetest.NewClock()
-	store := atmost.NewStoreClock(clock, 0)
+	store := atmost.NewStoreClock(clock, 0, 0)
 	begin := store.Read()
 	if begin.Now != atmost.TimeOf(clock.Now()) || begin.Expiry != begin.Now {
 		t.Fatalf("began at %+v", begin)
@@ -24,9 +24,14 @@ func TestStoreClockAdvancesWithTime(t *testing.T) {
 func TestStoreClockStartsNoEarlierThanItsFloor(t *testing.T) {
 	clock := storetest.NewClock()
 	floor := atmost.TimeOf(clock.Now()).Add(time.Minute)
-	store := atmost.NewStoreClock(clock, floor)
-	if got := store.Read().Now; got != floor {
-		t.Errorf("began %v from its floor", got.Sub(floor))
+	expired := atmost.TimeOf(clock.Now()).Add(time.Second)
+	got := atmost.NewStoreClock(clock, floor, expired).Read()
+	if got.Now != floor || got.Expiry != expired {
+		t.Errorf("began %v and %v from its floors", got.Now.Sub(floor), got.Expiry.Sub(expired))
+	}
+	// A floor of now alone must not let anything expire early.
+	if got := atmost.NewStoreClock(clock, floor, 0).Read(); got.Expiry != atmost.TimeOf(clock.Now()) {
+		t.Errorf("expiry is %v ahead of the wall clock", got.Expiry.Sub(atmost.TimeOf(clock.Now())))
 	}
 }
 
@@ -35,7 +40,7 @@ func TestStoreClockStartsNoEarlierThanItsFloor(t *testing.T) {
 func TestStoreClockMakesUpForItsFloor(t *testing.T) {
 	clock := storetest.NewClock()
 	floor := atmost.TimeOf(clock.Now()).Add(time.Hour)
-	store := atmost.NewStoreClock(clock, floor)
+	store := atmost.NewStoreClock(clock, floor, floor)
 	clock.Advance(100 * time.Second)
 	if got := store.Read(); got.Now.Sub(floor) != 99*time.Second || got.Expiry != got.Now {
 		t.Errorf("after 100 s it told %v, expiry %v", got.Now.Sub(floor), got.Expiry.Sub(floor))
@@ -53,7 +58,7 @@ func TestStoreClockMakesUpForItsFloor(t *testing.T) {
 func TestStoreClockFollowsSmallStepsSlowly(t *testing.T) {
 	for _, step := range []time.Duration{4 * time.Minute, -4 * time.Minute} {
 		clock := storetest.NewClock()
-		store := atmost.NewStoreClock(clock, 0)
+		store := atmost.NewStoreClock(clock, 0, 0)
 		begin := store.Read().Now
 		clock.Step(step)
 		if got := store.Read().Now; got != begin {
@@ -77,7 +82,7 @@ func TestStoreClockFollowsSmallStepsSlowly(t *testing.T) {
 func TestStoreClockDoesNotBelieveLargeSteps(t *testing.T) {
 	for _, step := range []time.Duration{time.Hour, -time.Hour} {
 		clock := storetest.NewClock()
-		store := atmost.NewStoreClock(clock, 0)
+		store := atmost.NewStoreClock(clock, 0, 0)
 		begin := store.Read().Now
 		clock.Step(step)
 		clock.Advance(time.Minute)

@@ -33,7 +33,7 @@ func New(o Options) *Store {
 	if o.Clock == nil {
 		o.Clock = atmost.SystemClock()
 	}
-	return &Store{clock: atmost.NewStoreClock(o.Clock, 0), records: map[atmost.ID]atmost.Record{}}
+	return &Store{clock: atmost.NewStoreClock(o.Clock, 0, 0), records: map[atmost.ID]atmost.Record{}}
 }
 
 // Apply is described at atmost.Store. It never fails but by a rule.

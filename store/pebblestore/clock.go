@@ -2,6 +2,7 @@ package pebblestore
 
 import (
 	"encoding/binary"
+	"fmt"
 	"sync/atomic"
 	"time"
 
@@ -10,15 +11,20 @@ import (
 
 // markAhead is how far ahead of the time the high-water mark is set. After a crash the store's time begins at the mark, so it
 // is also the most that a crash can shorten a lease by.
-const markAhead = 10 * time.Second
+const markAhead = time.Second
 
 // storeTime makes the store's now, which never goes back, not even after a crash with the wall clock set back: no time
 // is told that is later than a mark on disk. The mark is moved when time is asked for, so an idle store writes nothing.
+//
+// Expiry has a mark of its own, that is never ahead: it is moved before something is told, or written, to have expired by
+// a later time. So an expired key does not come back, and crashes in a row let none expire early.
 type storeTime struct {
 	clock  *atmost.StoreClock
 	mark   atomic.Int64
 	moving atomic.Bool // somebody moves it in the background
-	latch  latch       // held while the mark is written
+	latch  latch       // held while a mark is written
+
+	expired atomic.Int64 // the mark of expiry
 }
 
 // now reads the store's clock.
@@ -52,10 +58,54 @@ func (s *Store) moveMark(now atmost.Time) error {
 func (s *Store) setMark(mark atmost.Time) error {
 	b := s.db.NewBatch()
 	defer b.Close()
-	_ = b.Set(metaMark, binary.BigEndian.AppendUint64(nil, uint64(mark)), nil)
+	_ = b.Set(metaMark, encodeTime(mark), nil)
 	if err := s.commit(b, durable); err != nil {
 		return err
 	}
 	s.time.mark.Store(int64(mark))
 	return nil
+}
+
+// expiring makes the mark of expiry durable before at is used to tell that r, as it is stored, has expired in part or
+// whole.
+func (s *Store) expiring(r *atmost.Record, at atmost.Instant) error {
+	due, ok := r.NextChange()
+	if !ok || r.State == atmost.Processing || due > at.Expiry || int64(due) <= s.time.expired.Load() {
+		return nil
+	}
+	return s.moveExpired(at.Expiry)
+}
+
+// moveExpired moves the mark of expiry to no less than a time.
+func (s *Store) moveExpired(to atmost.Time) error {
+	if int64(to) <= s.time.expired.Load() {
+		return nil
+	}
+	s.time.latch.take()
+	defer s.time.latch.drop()
+	if int64(to) <= s.time.expired.Load() {
+		return nil
+	}
+	b := s.db.NewBatch()
+	defer b.Close()
+	_ = b.Set(metaExpired, encodeTime(to), nil)
+	if err := s.commit(b, durable); err != nil {
+		return err
+	}
+	s.time.expired.Store(int64(to))
+	return nil
+}
+
+func encodeTime(t atmost.Time) []byte { return binary.BigEndian.AppendUint64(nil, uint64(t)) }
+
+// storedTime reads a mark, 0 if there is none.
+func (s *Store) storedTime(key []byte) (atmost.Time, error) {
+	b, err := s.meta(key)
+	if err != nil || b == nil {
+		return 0, err
+	}
+	if len(b) != 8 {
+		return 0, fmt.Errorf("a mark of time: %w", errCorrupt)
+	}
+	return atmost.Time(binary.BigEndian.Uint64(b)), nil
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"os/exec"
@@ -110,6 +111,9 @@ func TestNothingIsAnsweredBeforeTheSync(t *testing.T) {
 	})
 }
 
+// markHalf is how much of the high-water mark of time is used up before it is moved.
+const markHalf = 500 * time.Millisecond
+
 // TestReplaysWriteNothing counts the operations of a store that is asked for what it knows, and of one that is idle.
 func TestReplaysWriteNothing(t *testing.T) {
 	var disk tap
@@ -136,7 +140,7 @@ func TestReplaysWriteNothing(t *testing.T) {
 	if n := writes.Load(); n != 0 {
 		t.Errorf("100 replays made %d writes", n)
 	}
-	clock.Advance(4 * time.Second)
+	clock.Advance(markHalf - time.Millisecond)
 	lookup(t, s, someID)
 	if n := writes.Load(); n != 0 {
 		t.Errorf("a reading of the clock made %d writes", n)
@@ -384,4 +388,97 @@ func lookup(t testing.TB, s atmost.Store, id atmost.ID) atmost.Record {
 		t.Fatalf("Lookup(%v): %v", id, err)
 	}
 	return r
+}
+
+// TestCrashesLetNothingExpireEarly: the time of a store that crashes again and again runs ahead, and its keys are kept all the same.
+func TestCrashesLetNothingExpireEarly(t *testing.T) {
+	memory, clock := vfs.NewCrashableMem(), storetest.NewClock()
+	options := func() pebblestore.Options { return pebblestore.Options{FS: memory, Clock: clock, Tune: quiet} }
+	s := open(t, "store", options())
+	kept := &atmost.Claim{Operation: "op", Token: atmost.NewToken(), Lease: time.Minute, Policy: atmost.Policy{ResultRetention: 20 * time.Second, KeyRetention: 20 * time.Second}}
+	apply(t, s, someID, kept)
+	apply(t, s, someID, &atmost.Finish{Token: kept.Token, Outcome: completed})
+	for range 50 {
+		lookup(t, s, someID)
+		memory = memory.CrashClone(vfs.CrashCloneCfg{})
+		_ = s.Close()
+		s = open(t, "store", options())
+	}
+	if r := lookup(t, s, someID); r.State != atmost.Completed {
+		t.Errorf("after 50 crashes in no time it is %v", r.State)
+	}
+	clock.Advance(20 * time.Second)
+	if r := lookup(t, s, someID); r.State != atmost.Absent {
+		t.Errorf("after its retention it is %v", r.State)
+	}
+	memory = memory.CrashClone(vfs.CrashCloneCfg{})
+	_ = s.Close()
+	clock.Step(-10 * time.Second)
+	s = open(t, "store", options())
+	defer s.Close()
+	if r := lookup(t, s, someID); r.State != atmost.Absent {
+		t.Errorf("it came back, as %v", r.State)
+	}
+}
+
+// TestWhatWasSweptStaysAway: a crash undoes what the sweeper wrote, which is not synced, and the wall clock is set back.
+func TestWhatWasSweptStaysAway(t *testing.T) {
+	memory, clock := vfs.NewCrashableMem(), storetest.NewClock()
+	s := open(t, "store", pebblestore.Options{FS: memory, Clock: clock, Tune: quiet})
+	c := &atmost.Claim{Operation: "op", Token: atmost.NewToken(), Lease: time.Minute, Policy: atmost.Policy{ResultRetention: time.Second, KeyRetention: time.Second}}
+	apply(t, s, someID, c)
+	apply(t, s, someID, &atmost.Finish{Token: c.Token, Outcome: completed})
+	clock.Advance(3 * time.Minute)
+	if swept, err := s.Sweep(t.Context(), 10); err != nil || swept.Forgotten != 1 {
+		t.Fatalf("swept %+v, %v", swept, err)
+	}
+	memory = memory.CrashClone(vfs.CrashCloneCfg{})
+	_ = s.Close()
+	clock.Step(-3 * time.Minute)
+	s = open(t, "store", pebblestore.Options{FS: memory, Clock: clock, Tune: quiet})
+	defer s.Close()
+	if r := lookup(t, s, someID); r.State != atmost.Absent {
+		t.Errorf("it came back, as %v", r.State)
+	}
+}
+
+// TestRestartOfManyIsDurable: the last of several batches may be full or nearly empty.
+func TestRestartOfManyIsDurable(t *testing.T) {
+	for _, n := range []int{333, 334, 335} {
+		memory := vfs.NewCrashableMem()
+		s := open(t, "store", pebblestore.Options{FS: memory, Tune: quiet})
+		id := func(i int) atmost.ID { return atmost.ID{Key: fmt.Sprint("k", i)} }
+		for i := range n {
+			apply(t, s, id(i), claim(1))
+		}
+		memory = memory.CrashClone(vfs.CrashCloneCfg{})
+		_ = s.Close()
+		s = open(t, "store", pebblestore.Options{FS: memory, Tune: quiet})
+		told := lookup(t, s, id(0))
+		memory = memory.CrashClone(vfs.CrashCloneCfg{})
+		_ = s.Close()
+		s = open(t, "store", pebblestore.Options{FS: memory, Tune: quiet, Clock: storetest.NewClock()})
+		if again := lookup(t, s, id(0)); told.State != atmost.Unknown || again.UpdatedAt != told.UpdatedAt {
+			t.Errorf("%d records: in doubt since %v, and after a crash since %v", n, told.UpdatedAt, again.UpdatedAt)
+		}
+		_ = s.Close()
+	}
+}
+
+// TestTooFullToOpen: a disk without room for what opening writes is told in one error, instead of being tried again for ever.
+func TestTooFullToOpen(t *testing.T) {
+	full := diskUsageFS{FS: vfs.NewMem(), free: 1 << 20}
+	_, err := pebblestore.Open("store", pebblestore.Options{FS: full, Tune: quiet})
+	if err == nil || !strings.Contains(err.Error(), "has 1048576 bytes free") {
+		t.Errorf("opened with %v", err)
+	}
+}
+
+type diskUsageFS struct {
+	vfs.FS
+	free uint64
+}
+
+func (f diskUsageFS) GetDiskUsage(string) (vfs.DiskUsage, error) {
+	return vfs.DiskUsage{AvailBytes: f.free}, nil
 }

@@ -1,13 +1,13 @@
 package pebblestore
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
 	"math"
 	"strconv"
 	"sync"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -20,9 +20,10 @@ const layoutVersion = 1
 
 // The store's own state.
 var (
-	metaLayout = []byte{prefixMeta, 'l'}
-	metaMark   = []byte{prefixMeta, 'c'}
-	metaGuard  = []byte{prefixMeta, 'g'}
+	metaLayout  = []byte{prefixMeta, 'l'}
+	metaMark    = []byte{prefixMeta, 'c'}
+	metaExpired = []byte{prefixMeta, 'e'}
+	metaGuard   = []byte{prefixMeta, 'g'}
 )
 
 // restartBatch is how many records are restarted in one batch.
@@ -50,9 +51,13 @@ func Open(dir string, o Options) (_ *Store, err error) {
 		s.dead.Store(true) // before anybody learns of the error
 		died.Do(func() { o.Fatal(fmt.Errorf("directory %s: %w", dir, err)) })
 	}
+	if err := s.space.enoughToOpen(); err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
 	p := o.pebble(s.die)
 	p.Lock = lock
 	p.EventListener.WALCreated = s.logCreated
+	p.EventListener.BackgroundError = s.backgroundError
 	if s.db, err = pebble.Open(dir, p); err != nil {
 		return nil, errors.Join(fmt.Errorf("pebblestore: opening %s: %w", dir, err), lock.Close())
 	}
@@ -73,14 +78,28 @@ func (s *Store) logCreated(i pebble.WALCreateInfo) {
 	}
 }
 
+// backgroundError tells, once a second at most, that files could not be reorganized: Pebble tries again and again. While
+// the store is being opened that would be for ever, with no word to anybody, so it ends there.
+func (s *Store) backgroundError(err error) {
+	if !s.opened.Load() {
+		s.die(fmt.Errorf("pebblestore: opening: %w", err))
+		return
+	}
+	now := int64(s.options.Clock.Elapsed())
+	if last := s.complained.Load(); now-last >= int64(time.Second) && s.complained.CompareAndSwap(last, now) {
+		s.options.Logger.Error("the store cannot reorganize its files", "error", err)
+	}
+}
+
 // lockDir makes dir, durably, and excludes other processes from it.
 func lockDir(vfs vfs.FS, dir string) (*pebble.Lock, error) {
 	if err := makeDir(vfs, dir); err != nil {
 		return nil, fmt.Errorf("pebblestore: making %s: %w", dir, err)
 	}
 	lock, err := pebble.LockDirectory(dir, vfs)
+	var file *fs.PathError
 	switch {
-	case errors.Is(err, fs.ErrPermission) || errors.Is(err, fs.ErrNotExist):
+	case errors.As(err, &file):
 		return nil, fmt.Errorf("pebblestore: locking %s: %w", dir, err)
 	case err != nil:
 		return nil, fmt.Errorf("pebblestore: %s is in use by another process (%w)", dir, err)
@@ -146,15 +165,16 @@ func (s *Store) checkLayout() error {
 
 // beginTime starts the clock where no earlier process's was.
 func (s *Store) beginTime() error {
-	stored, err := s.meta(metaMark)
+	floor, err := s.storedTime(metaMark)
 	if err != nil {
 		return err
 	}
-	floor := atmost.Time(0)
-	if len(stored) == 8 {
-		floor = atmost.Time(binary.BigEndian.Uint64(stored))
+	expired, err := s.storedTime(metaExpired)
+	if err != nil {
+		return err
 	}
-	s.time = storeTime{clock: atmost.NewStoreClock(s.options.Clock, floor), latch: newLatch()}
+	s.time = storeTime{clock: atmost.NewStoreClock(s.options.Clock, floor, expired), latch: newLatch()}
+	s.time.expired.Store(int64(expired))
 	s.time.mark.Store(math.MinInt64)
 	return s.setMark(s.time.clock.Read().Now.Add(markAhead))
 }
@@ -205,7 +225,9 @@ func (s *Store) restart() error {
 	if err != nil {
 		return err
 	}
-	return s.commit(b, durable) // and all that was committed before
+	// The last batch makes all of them durable, so it must not be empty: Pebble syncs nothing for one that is.
+	_ = b.Set(metaLayout, strconv.AppendInt(nil, layoutVersion, 10), nil)
+	return s.commit(b, durable)
 }
 
 // Close is described at atmost.Store. It waits for the calls under way, and leaves behind a directory from which the

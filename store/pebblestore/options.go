@@ -120,7 +120,6 @@ func (l pebbleLogger) Fatalf(format string, args ...any) { l.fatal(fmt.Errorf(fo
 
 func (l pebbleLogger) events() *pebble.EventListener {
 	return &pebble.EventListener{
-		BackgroundError: func(err error) { l.log.Error("the store cannot reorganize its files", "error", err) },
 		DataCorruption: func(i pebble.DataCorruptionInfo) {
 			l.log.Error("the store found damaged data", "path", i.Path, "details", i.Details)
 		},

@@ -21,18 +21,26 @@ type space struct {
 	fs      vfs.FS
 	dir     string
 	reserve uint64
-	checked atomic.Int64 // elapsed time of the last look, plus spaceInterval
+	due     atomic.Int64 // elapsed time of the next look
 	low     atomic.Bool
 }
 
 // check looks if it is time to; one caller does, and the others go by what was seen last. A disk that cannot be asked
 // is not full.
 func (s *space) check(elapsed time.Duration) {
-	next := s.checked.Load()
-	now := int64(elapsed) + int64(spaceInterval)
-	if now-next < int64(spaceInterval) && next != 0 || !s.checked.CompareAndSwap(next, now) {
+	due := s.due.Load()
+	if int64(elapsed) < due || !s.due.CompareAndSwap(due, int64(elapsed+spaceInterval)) {
 		return
 	}
 	usage, err := s.fs.GetDiskUsage(s.dir)
 	s.low.Store(err == nil && usage.AvailBytes < s.reserve)
+}
+
+// enoughToOpen refuses a disk on which what is to be replayed from the log could not be written.
+func (s *space) enoughToOpen() error {
+	usage, err := s.fs.GetDiskUsage(s.dir)
+	if needed := min(s.reserve/2, 2*memTableSize); err == nil && usage.AvailBytes < needed {
+		return fmt.Errorf("pebblestore: the disk of %s has %d bytes free, and %d are needed to open the store", s.dir, usage.AvailBytes, needed)
+	}
+	return nil
 }

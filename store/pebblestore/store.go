@@ -37,6 +37,8 @@ type Store struct {
 	swept    []byte        // the time index is empty before this key; held by sweeping
 	closed   atomic.Uint32 // no entry is added to a bucket before this one
 
+	complained atomic.Int64 // elapsed time when backgroundError last did
+
 	calls  sync.WaitGroup // under way, and what they left running
 	opened atomic.Bool
 	dead   atomic.Bool
@@ -135,6 +137,9 @@ func (s *Store) read(id atmost.ID) (atmost.Instant, atmost.Record, error) {
 		return atmost.Instant{}, r, err
 	}
 	at, err := s.now()
+	if err == nil {
+		err = s.expiring(&r, at)
+	}
 	if s.dead.Load() {
 		err = errDead
 	}
