@@ -3,11 +3,13 @@ package atmost_test
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/atmost-dev/atmost"
+	"github.com/atmost-dev/atmost/store/memstore"
 	"github.com/atmost-dev/atmost/store/storetest"
 )
 
@@ -89,8 +91,8 @@ func TestNobodyWalksAwayFromAnAmbiguousClaim(t *testing.T) {
 		if r := b.lookup("k"); r.State != atmost.NotExecuted || b.target.count("k") != 0 {
 			b.Errorf("the claim was left %v, with %d effects", r.State, b.target.count("k"))
 		}
-		if b.Pending() != 0 {
-			b.Errorf("%d pending", b.Pending())
+		if n, _ := b.Pending(); n != 0 {
+			b.Errorf("%d pending", n)
 		}
 		a, err = b.execute(call("k"))
 		b.says(a, err, "", atmost.Completed)
@@ -105,9 +107,10 @@ func TestAnAmbiguousClaimThatLapsedIsGivenBack(t *testing.T) {
 		pass(time.Minute) // longer than the lease
 		again.Release()
 		a, err := p.wait()
-		b.says(a, err, atmost.CodeExecutionNotStarted, atmost.NotExecuted)
-		if b.target.count("k") != 0 {
-			b.Error("it ran")
+		b.says(a, err, atmost.CodeStoreUnavailable, atmost.Absent)
+		synctest.Wait()
+		if r := b.lookup("k"); r.State != atmost.NotExecuted || b.target.count("k") != 0 {
+			b.Errorf("the claim was left %v, with %d effects", r.State, b.target.count("k"))
 		}
 	})
 }
@@ -193,20 +196,24 @@ func TestAnAmbiguousFinishIsRepeated(t *testing.T) {
 	}
 }
 
-// TestALeaseIsRenewedWhileItsAttemptWaitsOrRuns: the upstream takes its whole time-out, after a wait for its turn.
-func TestALeaseIsRenewedWhileItsAttemptWaitsOrRuns(t *testing.T) {
-	inBubble(t, atmost.Operation{Concurrency: 1, Timeout: 12 * time.Second}, atmost.Options{}, func(b *bench) {
+// TestALeaseIsRenewedWhileItsAttemptRuns: also when an executor does not end with its context.
+func TestALeaseIsRenewedWhileItsAttemptRuns(t *testing.T) {
+	inBubble(t, atmost.Operation{Timeout: 5 * time.Second}, atmost.Options{}, func(b *bench) {
 		b.target.do = func(context.Context, atmost.Attempt) atmost.Outcome {
-			pass(11 * time.Second)
+			pass(5 * time.Minute)
 			return completed("done")
 		}
-		first, second := b.start(waiting(call("a"), time.Minute)), b.start(waiting(call("b"), time.Minute))
-		for _, p := range []*pendingAnswer{first, second} {
-			a, err := p.wait()
-			b.says(a, err, "", atmost.Completed)
+		p := b.start(waiting(call("k"), 0))
+		p.wait()
+		for range 10 {
+			pass(29 * time.Second)
+			if r := b.lookup("k"); r.State != atmost.Processing {
+				b.Fatalf("while it runs it is %v", r.State)
+			}
 		}
-		if n := b.events.get("late") + b.events.get("lapsed unknown"); n != 0 {
-			b.Errorf("a lease lapsed: %v", b.events.counts)
+		pass(time.Minute)
+		if r := b.lookup("k"); r.State != atmost.Completed || b.events.get("late") != 0 {
+			b.Errorf("in the end it is %v; told %v", r.State, b.events.counts)
 		}
 	})
 }
@@ -315,7 +322,8 @@ func TestCloseAbandonsWhatDoesNotEnd(t *testing.T) {
 	}
 }
 
-// TestAClaimThatWinsAfterTheEnd: Close's time is over while a claim is still under way. What it wins is given back.
+// TestAClaimThatWinsAfterTheEnd: Close's time is over while a claim is still under way. What it wins is given back, and Close
+// waits for that: afterwards the store is not used any more.
 func TestAClaimThatWinsAfterTheEnd(t *testing.T) {
 	inBubble(t, atmost.Operation{}, atmost.Options{}, func(b *bench) {
 		claim := b.store.Next(storetest.Blocked, storetest.Of[*atmost.Claim])
@@ -323,9 +331,132 @@ func TestAClaimThatWinsAfterTheEnd(t *testing.T) {
 		<-claim.Hit()
 		ended, cancel := context.WithCancel(b.Context())
 		cancel()
-		b.Close(ended)
+		closed := make(chan struct{})
+		go func() {
+			defer close(closed)
+			b.Close(ended)
+		}()
+		synctest.Wait()
+		select {
+		case <-closed:
+			b.Error("closed while a request uses the store")
+		default:
+		}
 		claim.Release()
 		a, err := first.wait()
+		b.says(a, err, atmost.CodeExecutionNotStarted, atmost.NotExecuted)
+		<-closed
+		if b.target.count("k") != 0 {
+			b.Error("it ran")
+		}
+		b.store.SetDown(true) // nobody notices
+		a, err = b.execute(call("k"))
+		b.says(a, err, atmost.CodeShuttingDown, atmost.Absent)
+		if _, err := b.Status(b.Context(), atmost.ID{Key: "k"}, 0); atmost.CodeOf(err) != atmost.CodeShuttingDown {
+			b.Errorf("status: %v", err)
+		}
+		b.store.SetDown(false)
+	})
+}
+
+// TestWhatIsAbandonedDoesNotBegin: an attempt that waits for its turn when Close gives it up never gets it, even if the one before
+// it ends just then.
+func TestWhatIsAbandonedDoesNotBegin(t *testing.T) {
+	inBubble(t, atmost.Operation{Concurrency: 1, Timeout: time.Hour}, atmost.Options{}, func(b *bench) {
+		entered, leave := b.hold(completed("done"))
+		first := b.start(call("first"))
+		<-entered
+		second := b.start(call("second"))
+		synctest.Wait()
+		var blocked [2]*storetest.Injection
+		for i := range blocked { // both are abandoned at once, in either order
+			blocked[i] = b.store.Next(storetest.AnswerBlocked, storetest.Of[*atmost.Finish])
+		}
+		ended, cancel := context.WithCancel(b.Context())
+		cancel()
+		closed := make(chan struct{})
+		go func() {
+			defer close(closed)
+			b.Close(ended)
+		}()
+		<-blocked[0].Hit()
+		<-blocked[1].Hit()
+		close(leave)
+		synctest.Wait()
+		blocked[0].Release()
+		blocked[1].Release()
+		<-closed
+		first.wait()
+		second.wait()
+		if b.target.count("second") != 0 {
+			b.Error("it ran")
+		}
+		if r := b.lookup("second"); r.State != atmost.NotExecuted {
+			b.Errorf("it is stored as %v", r.State)
+		}
+	})
+}
+
+// TestNoOldNews: a duplicate that waits for attempt 2 is not told how attempt 1 ended.
+func TestNoOldNews(t *testing.T) {
+	inBubble(t, atmost.Operation{}, atmost.Options{}, func(b *bench) {
+		b.target.do = func(context.Context, atmost.Attempt) atmost.Outcome { return noEffect }
+		finish := b.store.Next(storetest.AnswerBlocked, storetest.Of[*atmost.Finish])
+		first := b.start(call("k"))
+		<-finish.Hit()
+		entered, leave := b.hold(completed("done"))
+		second := b.start(waiting(call("k"), time.Minute))
+		<-entered
+		third := b.start(waiting(call("k"), time.Minute))
+		synctest.Wait()
+		finish.Release()
+		a, err := first.wait()
+		b.says(a, err, atmost.CodeExecutionNotStarted, atmost.NotExecuted)
+		synctest.Wait()
+		close(leave)
+		for _, p := range []*pendingAnswer{second, third} {
+			a, err := p.wait()
+			b.says(a, err, "", atmost.Completed)
+		}
+	})
+}
+
+// TestALateReportWakesNobodyElse: the duplicates of attempt 2 go on waiting when attempt 1 reports.
+func TestALateReportWakesNobodyElse(t *testing.T) {
+	inBubble(t, atmost.Operation{Timeout: time.Hour, OnUnknown: atmost.RetryUnknown}, atmost.Options{}, func(b *bench) {
+		entered, leave := b.hold(completed("first"))
+		first := b.start(call("k"))
+		<-entered
+		b.clock.jump(2 * time.Hour)
+		entered2, leave2 := b.hold(completed("second"))
+		second := b.start(waiting(call("k"), time.Minute))
+		<-entered2
+		duplicate := b.start(waiting(call("k"), time.Minute))
+		synctest.Wait()
+		close(leave)
+		a, err := first.wait()
+		b.says(a, err, "", atmost.Processing) // what it was to do is under way again
+		synctest.Wait()
+		close(leave2)
+		for _, p := range []*pendingAnswer{second, duplicate} {
+			a, err := p.wait()
+			b.says(a, err, "", atmost.Completed)
+			if string(a.Record.Result) != `"second"` {
+				b.Errorf("answered %s", a.Record.Result)
+			}
+		}
+	})
+}
+
+// TestTheLeaseOfAnAmbiguousClaimCountsFromItsFirstTry: repeating the claim moved no deadline.
+func TestTheLeaseOfAnAmbiguousClaimCountsFromItsFirstTry(t *testing.T) {
+	inBubble(t, atmost.Operation{}, atmost.Options{ClaimPatience: time.Minute}, func(b *bench) {
+		b.store.Next(storetest.AmbiguousDone, storetest.Of[*atmost.Claim])
+		again := b.store.Next(storetest.Blocked, storetest.Of[*atmost.Claim])
+		p := b.start(call("k"))
+		pass(20 * time.Second) // more than the lease has to spare
+		again.Release()
+		a, err := p.wait()
 		b.says(a, err, atmost.CodeExecutionNotStarted, atmost.NotExecuted)
 		if b.target.count("k") != 0 {
 			b.Error("it ran")
@@ -348,7 +479,12 @@ func TestProbesSettleWhatIsUnknown(t *testing.T) {
 				a, err := b.execute(call("k"))
 				b.says(a, err, atmost.CodeOutcomeUnknown, atmost.Unknown)
 				waiter := b.start(waiting(call("k"), time.Minute))
-				waiter.wait() // an unknown record is no reason to wait
+				waiter.wait() // an unknown record is no reason to wait, but for who asks for its status
+				watcher := make(chan atmost.Record)
+				go func() {
+					r, _ := b.Status(b.Context(), atmost.ID{Key: "k"}, time.Minute)
+					watcher <- r
+				}()
 
 				pass(25 * time.Second)
 				want := o.State
@@ -361,6 +497,9 @@ func TestProbesSettleWhatIsUnknown(t *testing.T) {
 				pass(15 * time.Second) // past probe_settle
 				if r := b.lookup("k"); r.State != o.State || r.SettledBy != atmost.ByResolve {
 					b.Errorf("after 40 s: %v", r.State)
+				}
+				if r := <-watcher; r.State != o.State {
+					b.Errorf("who waited for its status was told %v", r.State)
 				}
 				if b.events.get("settled "+o.State.String()) != 1 {
 					b.Errorf("told %v", b.events.counts)
@@ -419,6 +558,53 @@ func TestAProbeDoesNotSettleWhatMovedOn(t *testing.T) {
 		synctest.Wait()
 		if r := b.lookup("k"); r.State != atmost.Completed || b.events.get("settled failed") != 0 {
 			b.Errorf("%v; told %v", r.State, b.events.counts)
+		}
+	})
+}
+
+// unknowns stores records whose outcome is unknown.
+func (b *bench) unknowns(prefix string, n int, policy atmost.OnUnknown) {
+	b.Helper()
+	for i := range n {
+		id, token := atmost.ID{Key: fmt.Sprintf("%s%05d", prefix, i)}, atmost.NewToken()
+		claim := &atmost.Claim{Operation: "op", Token: token, Lease: time.Hour, Policy: atmost.Policy{OnUnknown: policy, ResultRetention: time.Hour}}
+		for _, e := range []atmost.Event{claim, &atmost.Finish{Token: token, Outcome: doubt}} {
+			if _, err := b.store.Apply(context.WithoutCancel(b.Context()), id, e); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+}
+
+// TestProbesComeRound: neither records that nobody may ask about, nor such as are asked about in vain and slowly, keep the others
+// from being asked about; nor does a store that cannot list for a while, or a prober that panics.
+func TestProbesComeRound(t *testing.T) {
+	o := atmost.Options{Housekeeping: atmost.MaxHousekeeping} // so that little time in bubbles is spent on it
+	inBubble(t, atmost.Operation{OnUnknown: atmost.ProbeUnknown}, o, func(b *bench) {
+		b.target.probe = func(id atmost.ID, _ uint32) atmost.Outcome {
+			switch id.Key[0] {
+			case 'b':
+				pass(10 * time.Second)
+				return doubt
+			case 'c':
+				panic("boom")
+			}
+			return outcomeA
+		}
+		b.unknowns("a", 2100, atmost.HoldUnknown)
+		b.unknowns("b", 100, atmost.ProbeUnknown)
+		b.unknowns("c", 1, atmost.ProbeUnknown)
+		b.unknowns("d", 1, atmost.ProbeUnknown)
+		pass(7 * time.Second)
+		b.store.SetDown(true)
+		pass(7 * time.Second)
+		b.store.SetDown(false)
+		pass(5 * time.Minute)
+		if r := b.lookup("d00000"); r.State != atmost.Completed {
+			b.Errorf("five minutes later it is %v", r.State)
+		}
+		if b.events.get("panicked") == 0 || b.events.get("probed unknown") < 100 {
+			b.Errorf("told %v", b.events.counts)
 		}
 	})
 }
@@ -517,4 +703,69 @@ func (s *fullStore) Apply(ctx context.Context, id atmost.ID, e atmost.Event) (at
 		return atmost.Step{}, fmt.Errorf("test: %w", atmost.ErrFull)
 	}
 	return s.Store.Apply(ctx, id, e)
+}
+
+// sharedStore is a store that other engines change too.
+type sharedStore struct {
+	*memstore.Store
+	asked atomic.Int64
+}
+
+func (s *sharedStore) Settled(ctx context.Context, ids []atmost.ID) ([]atmost.Record, error) {
+	s.asked.Add(1)
+	var settled []atmost.Record
+	for _, id := range ids {
+		if r, err := s.Lookup(ctx, id); err == nil && r.State != atmost.Processing && r.State != atmost.Absent {
+			settled = append(settled, r)
+		}
+	}
+	return settled, nil
+}
+
+// TestWaitingForAnotherEngine: duplicates in one engine get what another one did, and all of them together cost one
+// question each interval, and none while nobody waits.
+func TestWaitingForAnotherEngine(t *testing.T) {
+	inBubble(t, atmost.Operation{}, atmost.Options{}, func(b *bench) {
+		shared := &sharedStore{Store: memstore.New(memstore.Options{Clock: b.clock})}
+		o := atmost.Options{Clock: b.clock, Operations: map[string]atmost.Operation{"op": {Executor: b.target}}}
+		var engines [2]*atmost.Engine
+		for i := range engines {
+			var err error
+			if engines[i], err = atmost.New(b.Context(), shared, o); err != nil {
+				b.Fatal(err)
+			}
+			defer engines[i].Close(b.Context())
+		}
+		entered, leave := b.hold(completed("done"))
+		b.Engine.Close(b.Context())
+		b.Engine = engines[0]
+		const keys = 50
+		for i := range keys {
+			b.start(call(fmt.Sprint("k", i)))
+			<-entered
+		}
+		b.Engine = engines[1]
+		var waiters []*pendingAnswer
+		for i := range keys {
+			waiters = append(waiters, b.start(waiting(call(fmt.Sprint("k", i)), time.Minute)))
+		}
+		pass(time.Second)
+		if n := shared.asked.Load(); n < 19 || n > 21 {
+			b.Errorf("asked %d times in a second", n)
+		}
+		begin := time.Now()
+		close(leave)
+		for _, p := range waiters {
+			a, err := p.wait()
+			b.says(a, err, "", atmost.Completed)
+		}
+		if took := time.Since(begin); took > 100*time.Millisecond {
+			b.Errorf("told after %v", took)
+		}
+		n := shared.asked.Load()
+		pass(time.Second)
+		if shared.asked.Load() > n+1 {
+			b.Errorf("asked %d times for nothing", shared.asked.Load()-n)
+		}
+	})
 }

@@ -38,8 +38,8 @@ func TestEngineAgainstAModel(t *testing.T) {
 }
 
 const (
-	modelResults = time.Hour
-	modelKeys    = 3 * time.Hour
+	modelResults = 10 * time.Minute
+	modelKeys    = 30 * time.Minute
 )
 
 // expected is what the model holds of one key. Its zero value is an absent one.
@@ -77,7 +77,7 @@ func (m *model) Execute(_ context.Context, a atmost.Attempt) atmost.Outcome {
 func (m *model) open(t *rapid.T) {
 	op := atmost.Operation{Executor: m, ResultRetention: modelResults, KeyRetention: modelKeys}
 	engine, err := atmost.New(context.Background(), m.store, atmost.Options{
-		Clock: m.clock, Housekeeping: 10 * time.Minute, Operations: map[string]atmost.Operation{"a": op, "b": op},
+		Clock: m.clock, Housekeeping: atmost.MaxHousekeeping, Operations: map[string]atmost.Operation{"a": op, "b": op},
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -114,6 +114,8 @@ func (c *tally) events() atmost.Events {
 		Late:         func(string) { c.add("late") },
 		Contradicted: func(atmost.ID, string) { c.add("contradicted") },
 		Lapsed:       func(r atmost.Record) { c.add("lapsed " + r.State.String()) },
+		Probed:       func(_ atmost.ID, _ string, o atmost.Outcome) { c.add("probed " + o.State.String()) },
+		Panicked:     func(string, any, []byte) { c.add("panicked") },
 		Settled:      func(r atmost.Record) { c.add("settled " + r.State.String()) },
 		StoreFailed:  func(doing string, _ error) { c.add("store failed to " + doing) },
 		Abandoned:    func(_ atmost.ID, _ string, stored bool) { c.add(fmt.Sprint("abandoned ", stored)) },
@@ -125,7 +127,7 @@ func (c *tally) events() atmost.Events {
 func inBubble(t *testing.T, op atmost.Operation, o atmost.Options, test func(b *bench)) {
 	synctest.Test(t, func(t *testing.T) {
 		b := &bench{T: t, clock: &bubbleClock{start: time.Now()}, target: &target{}, events: &tally{counts: map[string]int{}}}
-		b.store = storetest.Faulty(memstore.New(memstore.Options{Clock: b.clock}))
+		b.store = storetest.Faulty(&patientStore{memstore.New(memstore.Options{Clock: b.clock})})
 		op.Executor = b.target
 		if op.OnUnknown == atmost.ProbeUnknown {
 			op.Prober = b.target
@@ -143,6 +145,16 @@ func inBubble(t *testing.T, op atmost.Operation, o atmost.Options, test func(b *
 		}()
 		test(b)
 	})
+}
+
+// patientStore refuses reports from those who would give up on them.
+type patientStore struct{ atmost.Store }
+
+func (s *patientStore) Apply(ctx context.Context, id atmost.ID, event atmost.Event) (atmost.Step, error) {
+	if _, report := event.(*atmost.Finish); report && ctx.Done() != nil && id.Validate() == nil { // else it is the self-test
+		return atmost.Step{}, errors.New("test: the report could be cancelled")
+	}
+	return s.Store.Apply(ctx, id, event)
 }
 
 func call(key string) atmost.Call {
@@ -284,7 +296,7 @@ func TestDuplicateWaits(t *testing.T) {
 		{"as configured", 10 * time.Second, call("k"), 5 * time.Second, atmost.Completed},
 		{"longer than configured", time.Second, waiting(call("k"), 10*time.Second), 5 * time.Second, atmost.Completed},
 		{"less than configured", 10 * time.Second, waiting(call("k"), 0), 0, atmost.Processing},
-		{"a minute at most", 0, waiting(call("k"), time.Hour), 5 * time.Second, atmost.Completed},
+		{"as long as it takes", 0, waiting(call("k"), time.Hour), 5 * time.Second, atmost.Completed},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			inBubble(t, atmost.Operation{DuplicateWait: tc.configured}, atmost.Options{}, func(b *bench) {
@@ -303,6 +315,46 @@ func TestDuplicateWaits(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestNobodyWaitsForLongerThanMaxWait(t *testing.T) {
+	inBubble(t, atmost.Operation{Timeout: time.Hour}, atmost.Options{}, func(b *bench) {
+		b.hold(completed("done"))
+		begin := time.Now()
+		for n := range 3 {
+			var err error
+			if n < 2 { // the one who starts it, and a duplicate
+				_, err = b.execute(waiting(call("k"), time.Hour))
+			} else {
+				_, err = b.Status(b.Context(), atmost.ID{Key: "k"}, time.Hour)
+			}
+			if took := time.Since(begin); err != nil || took != time.Duration(n+1)*atmost.MaxWait {
+				b.Errorf("answered %v in %v altogether", err, took)
+			}
+		}
+		ended, cancel := context.WithCancel(b.Context())
+		cancel()
+		b.Close(ended)
+	})
+}
+
+func TestConcurrencyBoundsAcrossAReload(t *testing.T) {
+	inBubble(t, atmost.Operation{Concurrency: 1}, atmost.Options{}, func(b *bench) {
+		entered, leave := b.hold(completed("done"))
+		first := b.start(call("a"))
+		<-entered
+		if err := b.SetOperations(map[string]atmost.Operation{"op": {Executor: b.target, Concurrency: 1}}); err != nil {
+			b.Fatal(err)
+		}
+		second := b.start(call("b"))
+		synctest.Wait()
+		if len(entered) != 0 {
+			b.Error("two attempts are under way at once")
+		}
+		close(leave)
+		first.wait()
+		second.wait()
+	})
 }
 
 func TestTheFirstCallerWaits(t *testing.T) {
@@ -393,6 +445,7 @@ func TestOutcomesAndTheirReplays(t *testing.T) {
 	}{
 		{failure, atmost.CodeExecutionFailed, atmost.Failed, false},
 		{noEffect, atmost.CodeExecutionNotStarted, atmost.NotExecuted, true},
+		{atmost.Outcome{State: atmost.Failed}, atmost.CodeExecutionFailed, atmost.Failed, false},
 		{doubt, atmost.CodeOutcomeUnknown, atmost.Unknown, false},
 		{atmost.Outcome{State: atmost.Completed, NotKept: atmost.TooLarge}, atmost.CodeResultNotKept, atmost.Completed, false},
 		{atmost.Outcome{}, atmost.CodeOutcomeUnknown, atmost.Unknown, false},
@@ -414,6 +467,17 @@ func TestOutcomesAndTheirReplays(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestNoResultIsNull(t *testing.T) {
+	inBubble(t, atmost.Operation{}, atmost.Options{}, func(b *bench) {
+		b.target.do = func(context.Context, atmost.Attempt) atmost.Outcome { return atmost.Outcome{State: atmost.Completed} }
+		a, err := b.execute(call("k"))
+		b.says(a, err, "", atmost.Completed)
+		if string(a.Record.Result) != "null" {
+			b.Errorf("the result is %q", a.Record.Result)
+		}
+	})
 }
 
 func TestAPanicIsUnknown(t *testing.T) {
@@ -479,8 +543,8 @@ func TestOverloadIsRefusedBeforeTheClaim(t *testing.T) {
 				synctest.Wait()
 				a, err = b.execute(call("c"))
 				b.says(a, err, "", atmost.Completed)
-				if b.Pending() != 0 {
-					b.Errorf("%d pending", b.Pending())
+				if n, _ := b.Pending(); n != 0 {
+					b.Errorf("%d pending", n)
 				}
 			})
 		})
@@ -622,6 +686,7 @@ func TestNewRefusesBadOptionsAndStores(t *testing.T) {
 	store := memstore.New(memstore.Options{})
 	for _, o := range []atmost.Options{
 		{MaxPending: -1},
+		{Housekeeping: atmost.MaxHousekeeping + 1},
 		{Operations: map[string]atmost.Operation{"": {}}},
 		{Operations: map[string]atmost.Operation{"no header carries this": {}}},
 		{Operations: map[string]atmost.Operation{"op": {Timeout: 2 * time.Hour}}},

@@ -22,8 +22,12 @@ type Events struct {
 	Contradicted func(id ID, operation string)
 	// Lapsed: a lease ended without a report.
 	Lapsed func(r Record)
-	// Settled: a probe found out what an unknown attempt did.
+	// Probed: a probe of an unknown attempt was answered. Outcome Unknown says that it still is not known, and why.
+	Probed func(id ID, operation string, outcome Outcome)
+	// Settled: a probe found out what an unknown attempt did, and that is durable.
 	Settled func(r Record)
+	// Panicked: an executor or a prober did.
+	Panicked func(operation string, value any, stack []byte)
 	// Swept: retention ended for so many results and keys.
 	Swept func(dropped, forgotten int)
 	// StoreFailed: the store did not do what doing says.
@@ -56,9 +60,17 @@ func Tee(a, b Events) Events {
 		Late:         func(operation string) { a.Late(operation); b.Late(operation) },
 		Contradicted: func(id ID, operation string) { a.Contradicted(id, operation); b.Contradicted(id, operation) },
 		Lapsed:       func(r Record) { a.Lapsed(r); b.Lapsed(r) },
-		Settled:      func(r Record) { a.Settled(r); b.Settled(r) },
-		Swept:        func(dropped int, forgotten int) { a.Swept(dropped, forgotten); b.Swept(dropped, forgotten) },
-		StoreFailed:  func(doing string, err error) { a.StoreFailed(doing, err); b.StoreFailed(doing, err) },
+		Probed: func(id ID, operation string, outcome Outcome) {
+			a.Probed(id, operation, outcome)
+			b.Probed(id, operation, outcome)
+		},
+		Panicked: func(operation string, value any, stack []byte) {
+			a.Panicked(operation, value, stack)
+			b.Panicked(operation, value, stack)
+		},
+		Settled:     func(r Record) { a.Settled(r); b.Settled(r) },
+		Swept:       func(dropped int, forgotten int) { a.Swept(dropped, forgotten); b.Swept(dropped, forgotten) },
+		StoreFailed: func(doing string, err error) { a.StoreFailed(doing, err); b.StoreFailed(doing, err) },
 		Abandoned: func(id ID, operation string, stored bool) {
 			a.Abandoned(id, operation, stored)
 			b.Abandoned(id, operation, stored)
@@ -91,6 +103,12 @@ func (e Events) fill() Events {
 	}
 	if e.Lapsed == nil {
 		e.Lapsed = func(Record) {}
+	}
+	if e.Probed == nil {
+		e.Probed = func(ID, string, Outcome) {}
+	}
+	if e.Panicked == nil {
+		e.Panicked = func(string, any, []byte) {}
 	}
 	if e.Settled == nil {
 		e.Settled = func(Record) {}

@@ -3,6 +3,7 @@ package atmost
 import (
 	"context"
 	"errors"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -18,13 +19,21 @@ type execution struct {
 	call   Call
 	claim  Claim
 
-	leaseEnd atomic.Int64 // by the engine's clock: no later than the store's deadline
+	leaseEnd atomic.Int64 // by the engine's clock: no later than the store's deadline, 0 before the first claim was sent
+	phase    atomic.Uint32
 	claimed  Record
 
 	once   sync.Once
 	done   chan struct{}
 	record Record // valid once done is closed: as it stands, durably
 }
+
+// The phases of an execution. It leaves the first only once: whoever changes it decides whether the executor is called.
+const (
+	queued     uint32 = iota
+	dispatched        // the executor is called
+	withdrawn         // it never will be
+)
 
 // The pauses between tries to reach a store that fails.
 const (
@@ -40,7 +49,7 @@ func newExecution(e *Engine, op *operation, call Call) (*execution, error) {
 	x := &execution{engine: e, op: op, call: call, done: make(chan struct{})}
 	x.claim = Claim{
 		Operation: call.Operation, Fingerprint: print,
-		Token: NewToken(), Lease: op.Timeout + leaseSlack, Policy: op.policy(),
+		Token: NewToken(), Lease: leaseFor(op.Timeout), Policy: op.policy(),
 	}
 	return x, nil
 }
@@ -73,12 +82,12 @@ func (x *execution) otherAlgorithm(r Record) bool {
 	return r.State != Absent && r.Operation == x.call.Operation && r.Fingerprint.Algorithm != x.claim.Fingerprint.Algorithm
 }
 
-// apply sends the claim. The lease counts from before it was sent.
+// apply sends the claim. The lease counts from before it was first sent, as repeating a claim moves no deadline.
 func (x *execution) apply(ctx context.Context) (Step, error) {
 	e := x.engine
 	sent := e.clock.Elapsed()
+	x.leaseEnd.CompareAndSwap(0, int64(sent+leaseLasts(x.claim.Lease)))
 	step, err := e.store.Apply(ctx, x.call.ID, &x.claim)
-	x.leaseEnd.Store(int64(sent + x.claim.Lease))
 	e.events.Claimed(x.op.name, e.clock.Elapsed()-sent)
 	return step, err
 }
@@ -92,43 +101,41 @@ func (x *execution) acquireLater(ctx context.Context) (Record, error) {
 		err    error
 	}
 	answers := make(chan answer, 1)
-	var settled atomic.Bool // whoever sets it decides whether the attempt starts
-	settle := func() {
+	var decided atomic.Bool // whoever sets it decides whether the attempt starts
+	e.work.Go(func() {
 		step, err := x.settleClaim(context.WithoutCancel(ctx))
-		ours := step.Record.Token.Matches(x.claim.Token)
+		first := decided.CompareAndSwap(false, true)
 		switch won := err == nil && x.claim.Won(step.Record); {
-		case settled.CompareAndSwap(false, true) && won:
+		case first && won:
 			x.start(step.Record)
 			answers <- answer{step.Record, nil}
-			return
-		case ours:
+		case step.Record.Token.Matches(x.claim.Token): // made, but too late
+			answers <- answer{Record{}, errUnconfirmed}
 			x.enlist(step.Record)
-			x.finish(Outcome{State: NotExecuted, Message: "the store did not confirm the claim in time; nothing was executed"})
-			step.Record = x.record
+			x.finish(Outcome{State: NotExecuted, Message: errUnconfirmed.Message})
 		default:
 			x.leave()
+			answers <- answer{step.Record, err}
 		}
-		answers <- answer{step.Record, err}
-	}
-	if !e.spawn(settle) {
-		settle()
-	}
+	})
 	patience := time.NewTimer(e.claimPatience)
 	defer patience.Stop()
+	var a answer
 	select {
-	case a := <-answers:
-		if a.err != nil {
-			return a.record, e.refused("claim", a.err)
-		}
-		return a.record, nil
+	case a = <-answers:
 	case <-patience.C:
+		if decided.CompareAndSwap(false, true) {
+			return Record{}, errUnconfirmed
+		}
+		a = <-answers // which follows at once
 	}
-	if settled.CompareAndSwap(false, true) {
-		return Record{}, &Error{Code: CodeStoreUnavailable, Message: "the store did not confirm the claim in time; this request executed nothing"}
+	if a.err != nil {
+		return a.record, e.refused("claim", a.err)
 	}
-	a := <-answers
-	return a.record, a.err
+	return a.record, nil
 }
+
+var errUnconfirmed = &Error{Code: CodeStoreUnavailable, Message: "the store did not confirm the claim in time; this request executed nothing"}
 
 // settleClaim repeats the claim until its fate is known, or the engine ends.
 func (x *execution) settleClaim(ctx context.Context) (Step, error) {
@@ -147,19 +154,25 @@ func (x *execution) settleClaim(ctx context.Context) (Step, error) {
 
 // start runs the attempt under the lease that r tells of.
 func (x *execution) start(r Record) {
-	x.enlist(r)
-	run := func() { x.finish(x.perform()) }
-	if !x.engine.spawn(run) {
-		run() // and find that the engine has ended
+	if !x.enlist(r) {
+		x.finish(shutDown)
+		return
 	}
+	x.engine.work.Go(func() { x.finish(x.perform()) })
 }
 
-// enlist makes the attempt known to renewal and to Close.
-func (x *execution) enlist(r Record) {
+// shutDown is the outcome of an attempt that Close was faster than.
+var shutDown = Outcome{State: NotExecuted, Message: "the service was shut down before it was executed"}
+
+// enlist makes the attempt known to renewal and to Close, unless that has already looked.
+func (x *execution) enlist(r Record) bool {
 	x.claimed = r
 	x.engine.mu.Lock()
 	defer x.engine.mu.Unlock()
-	x.engine.running[x] = struct{}{}
+	if !x.engine.ending {
+		x.engine.running[x] = struct{}{}
+	}
+	return !x.engine.ending
 }
 
 // leave gives the place among the pending back.
@@ -179,11 +192,11 @@ func (x *execution) perform() Outcome {
 	defer func() { <-x.op.slots }()
 
 	begin := e.clock.Elapsed()
-	if e.base.Err() != nil {
-		return Outcome{State: NotExecuted, Message: "the service was shutting down"}
-	}
 	if begin+x.op.Timeout+leaseMargin > time.Duration(x.leaseEnd.Load()) {
 		return Outcome{State: NotExecuted, Message: "too much time went by between the claim and the attempt"}
+	}
+	if !x.phase.CompareAndSwap(queued, dispatched) {
+		return shutDown
 	}
 	attempt := Attempt{
 		ID: x.call.ID, Operation: x.call.Operation, Payload: x.call.Payload,
@@ -195,14 +208,14 @@ func (x *execution) perform() Outcome {
 	return outcome
 }
 
-// takeSlot waits for the attempt's turn, for as long as the lease's slack or until the engine ends.
+// takeSlot waits for the attempt's turn, for up to turnPatience or until the engine ends.
 func (x *execution) takeSlot() bool {
 	select {
 	case x.op.slots <- struct{}{}:
 		return true
 	default:
 	}
-	turn := time.NewTimer(leaseSlack)
+	turn := time.NewTimer(turnPatience)
 	defer turn.Stop()
 	select {
 	case x.op.slots <- struct{}{}:
@@ -219,12 +232,13 @@ func (x *execution) execute(a Attempt) (o Outcome) {
 	defer cancel()
 	defer func() {
 		if p := recover(); p != nil {
-			o = Outcome{State: Unknown, Message: "the executor panicked"}
+			x.engine.events.Panicked(x.op.name, p, debug.Stack())
+			o = Outcome{State: Unknown, Message: "its executor panicked; it may have been executed"}
 		}
 	}()
 	o = x.op.Executor.Execute(ctx, a)
 	if o.State < Completed || o.State > Unknown {
-		return Outcome{State: Unknown, Message: "the executor told no outcome"}
+		return Outcome{State: Unknown, Message: "its executor told no outcome; it may have been executed"}
 	}
 	return o
 }
@@ -233,24 +247,19 @@ func (x *execution) execute(a Attempt) (o Outcome) {
 // leaves its place to another, and all who wait for it are answered.
 func (x *execution) finish(o Outcome) {
 	e, begin := x.engine, x.engine.clock.Elapsed()
-	event := &Finish{Token: x.claim.Token, Outcome: o}
+	event := &Finish{Token: x.claim.Token, Outcome: o.whole()}
 	for pause := minPause; ; pause = min(2*pause, maxPause) {
 		step, err := e.store.Apply(context.WithoutCancel(e.base), x.call.ID, event)
 		var refusal *Error
 		if err == nil || errors.As(err, &refusal) {
-			e.events.Finished(x.op.name, e.clock.Elapsed()-begin)
-			if step.Late {
-				e.events.Late(x.op.name)
-			}
-			if step.Contradiction {
-				e.events.Contradicted(x.call.ID, x.op.name)
-			}
-			x.leave()
-			x.settle(step.Record)
+			x.finished(step, refusal, e.clock.Elapsed()-begin)
 			return
 		}
 		e.events.StoreFailed("finish", err)
-		if !e.pause(pause) {
+		e.unstored.Add(1)
+		again := e.pause(pause)
+		e.unstored.Add(-1)
+		if !again {
 			x.leave()
 			x.settle(x.claimed)
 			return
@@ -258,13 +267,29 @@ func (x *execution) finish(o Outcome) {
 	}
 }
 
-// settle answers everybody who waits for the attempt. The first call counts.
+// finished goes on from a report that the store has judged.
+func (x *execution) finished(step Step, refusal *Error, took time.Duration) {
+	e := x.engine
+	if refusal == nil {
+		e.events.Finished(x.op.name, took)
+	}
+	if step.Late {
+		e.events.Late(x.op.name)
+	}
+	if step.Contradiction {
+		e.events.Contradicted(x.call.ID, x.op.name)
+	}
+	x.leave()
+	x.settle(step.Record)
+}
+
+// settle answers the request that started the attempt, if it still waits, and all duplicates that do.
 func (x *execution) settle(r Record) {
 	x.once.Do(func() {
 		x.record = r
 		close(x.done)
-		x.engine.hub.settle(r)
 	})
+	x.engine.hub.settle(r)
 }
 
 // wait answers the request that started the attempt.
@@ -298,17 +323,21 @@ func (x *execution) renew(ctx context.Context) {
 	var refusal *Error
 	switch {
 	case err == nil:
-		x.leaseEnd.Store(int64(sent + x.claim.Lease))
+		x.leaseEnd.Store(int64(sent + leaseLasts(x.claim.Lease)))
 	case !errors.As(err, &refusal): // a lost lease shows when the attempt is finished
 		e.events.StoreFailed("renew", err)
 	}
 }
 
-// abandon gives the attempt up because the engine ends: nobody knows how it will end, and nobody is told that it has.
+// abandon gives the attempt up because the engine ends. One that has not begun never will; of any other nobody knows how it
+// will end, and nobody is told that it has.
 func (x *execution) abandon(ctx context.Context) {
-	_, err := x.engine.store.Apply(ctx, x.call.ID, &Finish{
-		Token: x.claim.Token, Outcome: Outcome{State: Unknown, Message: "the service was shut down while it ran; it may have been executed"},
-	})
+	outcome := shutDown
+	if !x.phase.CompareAndSwap(queued, withdrawn) {
+		outcome = Outcome{State: Unknown, Message: "the service was shut down while it ran; it may have been executed"}
+	}
+	_, err := x.engine.store.Apply(ctx, x.call.ID, &Finish{Token: x.claim.Token, Outcome: outcome})
 	x.settle(x.claimed)
+	x.engine.hub.release(x.claimed)
 	x.engine.events.Abandoned(x.call.ID, x.op.name, err == nil)
 }

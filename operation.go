@@ -88,7 +88,9 @@ type operation struct {
 	Operation
 	name    string
 	slots   chan struct{} // holds one element for each attempt under way
-	pending atomic.Int64
+	fresh   chan struct{} // likewise for each first probe of a record
+	probes  chan struct{} // and for each later one
+	pending *atomic.Int64
 }
 
 // newOperation fills in the defaults and checks the whole.
@@ -120,7 +122,16 @@ func newOperation(name string, o Operation) (*operation, error) {
 	case o.KeyRetention < o.ResultRetention || o.KeyRetention > MaxRetention:
 		return nil, fmt.Errorf("operation %q: key_retention %v is not between result_retention %v and %v", name, o.KeyRetention, o.ResultRetention, MaxRetention)
 	}
-	return &operation{Operation: o, name: name, slots: make(chan struct{}, o.Concurrency)}, nil
+	return &operation{Operation: o, name: name,
+		slots: make(chan struct{}, o.Concurrency), fresh: make(chan struct{}, probesAtOnce), probes: make(chan struct{}, probesAtOnce), pending: new(atomic.Int64)}, nil
+}
+
+// succeed takes over what is counted for the operation that had o's name before.
+func (o *operation) succeed(before *operation) {
+	o.pending, o.fresh, o.probes = before.pending, before.fresh, before.probes
+	if o.Concurrency == before.Concurrency {
+		o.slots = before.slots
+	}
 }
 
 func defaultTo[T comparable](p *T, value T) {

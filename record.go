@@ -127,8 +127,8 @@ func (n NotKept) String() string {
 type Outcome struct {
 	// State is Completed, Failed, NotExecuted or Unknown; in a Record also Absent or Processing.
 	State State
-	// Result is what the operation answered: JSON, replayed byte for byte. Only Completed and Failed have one.
-	// It is shared, never to be modified.
+	// Result is what the operation answered: JSON, replayed byte for byte; whoever executes sees to it that it is. Only Completed
+	// and Failed have one; nil counts as null where the attempt completed. It is shared, never to be modified.
 	Result []byte
 	// NotKept tells why Result is missing, if it is.
 	NotKept NotKept
@@ -136,6 +136,23 @@ type Outcome struct {
 	UpstreamStatus int
 	// Message says in words what happened. It is stored and replayed as it is, so it must not hold secrets.
 	Message string
+}
+
+// whole returns o with what is missing filled in, so that all that is replayed is stored.
+func (o Outcome) whole() Outcome {
+	message := ""
+	switch {
+	case o.State == Completed && o.NotKept == TooLarge:
+		message = "the operation was executed; its result was too large to keep"
+	case o.State == Completed && o.Result == nil:
+		o.Result = []byte("null")
+	case o.State == Failed:
+		message = "the operation failed"
+	case o.State == NotExecuted:
+		message = "the operation was not executed"
+	}
+	o.Message = cmp.Or(o.Message, message)
+	return o
 }
 
 // same reports whether o and p tell the same story. A result that is no longer kept is not compared.
@@ -226,14 +243,16 @@ func (r Record) Err() error {
 	switch {
 	case r.State == Processing, r.State == Completed && r.NotKept == Kept:
 		return nil
-	case r.State.Final() && (r.State == Completed || r.NotKept == Expired):
-		return &Error{Code: CodeResultNotKept, Message: "the operation was executed; its result is no longer kept, or was too large to keep"}
+	case r.State.Final() && r.NotKept == Expired:
+		return &Error{Code: CodeResultNotKept, Message: "the operation was executed; its result is no longer kept"}
+	case r.State == Completed:
+		return &Error{Code: CodeResultNotKept, Message: r.Message}
 	case r.State == Failed:
-		return &Error{Code: CodeExecutionFailed, Message: cmp.Or(r.Message, "the operation failed")}
+		return &Error{Code: CodeExecutionFailed, Message: r.Message}
 	case r.Presumed():
 		return &Error{Code: CodeExecutionNotStarted, Message: "it is not known how the last attempt ended; this operation may be repeated, so the next request with this key runs it again"}
 	case r.State == NotExecuted:
-		return &Error{Code: CodeExecutionNotStarted, Message: cmp.Or(r.Message, "the operation was not executed")}
+		return &Error{Code: CodeExecutionNotStarted, Message: r.Message}
 	}
 	return &Error{Code: CodeOutcomeUnknown, Message: "the outcome is unknown: " + cmp.Or(r.Message, "the operation may have been executed")}
 }

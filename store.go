@@ -45,6 +45,14 @@ type Store interface {
 	Close() error
 }
 
+// Watcher is implemented by a Store that several engines share. Requests wait in one engine for what another does; their engine
+// asks for all of them together, at short intervals.
+type Watcher interface {
+	// Settled returns, of the records of ids, those that are not Processing any more, aged to the store's now; absent ones
+	// are left out. It costs one round trip however many are asked for.
+	Settled(ctx context.Context, ids []ID) ([]Record, error)
+}
+
 // Swept is what one Sweep found.
 type Swept struct {
 	// Lapsed are the records whose lease ended without a report, as they stand now.

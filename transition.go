@@ -195,11 +195,17 @@ type Resolve struct {
 	Attempt uint32
 	// Outcome is Completed, Failed or NotExecuted.
 	Outcome Outcome
+	// Settle is how long after the end of the lease a NotExecuted is believed at the earliest: until then the attempt may
+	// still be on its way. Sooner it is refused with CodeOutcomeUnknown.
+	Settle time.Duration
 }
 
 func (e *Resolve) apply(r Record, now Time) (Step, error) {
 	if r.State != Unknown || r.Attempt != e.Attempt {
 		return Step{Record: r}, &Error{Code: CodeAlreadyFinished, Message: "that attempt is not unknown any more"}
+	}
+	if e.Outcome.State == NotExecuted && now < r.Deadline.Add(e.Settle) {
+		return Step{Record: r}, &Error{Code: CodeOutcomeUnknown, Message: "the attempt may still be on its way"}
 	}
 	return Step{Record: r.ended(e.Outcome, ByResolve, now), Changed: true}, nil
 }
