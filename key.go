@@ -61,14 +61,18 @@ func (id ID) sum() [sha256.Size]byte {
 	return sha256.Sum256([]byte(id.Scope + "\x00" + id.Key))
 }
 
-// ForwardedKey is the key that an upstream sees, so that one that deduplicates by it never mixes two scopes: the key
-// itself when the scope is empty, else a digest of scope and key that stays the same in every release.
+// forwardedPrefix marks a key that is a digest.
+const forwardedPrefix = "atmost-"
+
+// ForwardedKey is the key that an upstream sees, so that one that deduplicates by it never mixes two IDs: the key itself
+// when the scope is empty, else a digest of scope and key that stays the same in every release. A key that could be taken for a
+// digest becomes one too.
 func (id ID) ForwardedKey() string {
-	if id.Scope == "" {
+	if id.Scope == "" && !strings.HasPrefix(id.Key, forwardedPrefix) {
 		return id.Key
 	}
 	sum := id.sum()
-	return hex.EncodeToString(sum[:])
+	return forwardedPrefix + hex.EncodeToString(sum[:])
 }
 
 // HeaderValue writes a key or scope as a header field's value: bare where that is unambiguous, else as a Structured
