@@ -24,8 +24,8 @@ func newBreaker() breaker {
 	return breaker{gobreaker.NewTwoStepCircuitBreaker[struct{}](gobreaker.Settings{
 		Timeout:     breakerOpen,
 		ReadyToTrip: func(c gobreaker.Counts) bool { return c.ConsecutiveFailures >= breakerFailures },
-		// An execution that was called off says nothing about the upstream.
-		IsExcluded: func(err error) bool { return errors.Is(err, context.Canceled) },
+		// An execution that was called off says nothing about the upstream, nor does what became of a kept connection.
+		IsExcluded: func(err error) bool { return errors.Is(err, context.Canceled) || errors.Is(err, errStale) },
 	})}
 }
 

@@ -2,6 +2,8 @@ package upstream
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"io"
 	"net"
@@ -47,11 +49,16 @@ func (u *Upstream) result(o *atmost.Outcome, resp *http.Response) error {
 	return nil
 }
 
+// drainWithin is ample for a body that came with its header. One that takes longer costs more than a new connection.
+const drainWithin = 50 * time.Millisecond
+
 // drain reads a small body of known length that nobody wants, so that the connection can be used again.
 func drain(resp *http.Response) {
-	if resp.ContentLength <= 64<<10 {
-		_, _ = io.CopyN(io.Discard, resp.Body, max(resp.ContentLength, 0))
+	if resp.ContentLength <= 0 || resp.ContentLength > 64<<10 {
+		return
 	}
+	defer time.AfterFunc(drainWithin, func() { _ = resp.Body.Close() }).Stop()
+	_, _ = io.CopyN(io.Discard, resp.Body, resp.ContentLength)
 }
 
 // The messages below are stored and shown to callers of the API, so they hold no URL, host, key or payload, and never
@@ -74,12 +81,17 @@ func answered(s atmost.State, status int) string {
 }
 
 // noAnswer words a round trip that ended without a response after a byte may have left.
-func noAnswer(ctx context.Context, began time.Time) string {
+func noAnswer(ctx context.Context, began time.Time, err error) string {
+	var bad *badAnswerError
 	switch {
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
 		return "the upstream did not answer within " + timeout(ctx, began)
 	case ctx.Err() != nil:
 		return "the execution was stopped before the upstream answered"
+	case errors.As(err, &bad) && bad.tooLarge:
+		return "the header of the upstream's answer is over " + strconv.Itoa(maxHeaderBytes>>10) + " KiB"
+	case errors.As(err, &bad):
+		return "the upstream's answer is not valid HTTP"
 	}
 	return "the connection to the upstream broke before it answered"
 }
@@ -114,7 +126,40 @@ func notReached(ctx context.Context, began time.Time, err error) string {
 	case errors.As(err, &timed) && timed.Timeout():
 		return "connecting to the upstream took too long"
 	}
+	if text := badTLS(err); text != "" {
+		return text
+	}
 	return "no connection to the upstream could be made"
+}
+
+// badTLS words a TLS handshake that failed for a reason that is known, "" if it is not.
+func badTLS(err error) string {
+	var (
+		unknown x509.UnknownAuthorityError
+		roots   x509.SystemRootsError
+		host    x509.HostnameError
+		invalid x509.CertificateInvalidError
+		other   *tls.CertificateVerificationError
+		record  tls.RecordHeaderError
+		alert   *net.OpError
+	)
+	switch {
+	case errors.As(err, &unknown):
+		return "the upstream's certificate is signed by an authority that is not trusted"
+	case errors.As(err, &roots):
+		return "the upstream's certificate could not be checked: the system has no trusted authorities"
+	case errors.As(err, &host):
+		return "the upstream's certificate is for another host name"
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
+		return "the upstream's certificate has expired or is not valid yet"
+	case errors.As(err, &invalid) || errors.As(err, &other):
+		return "the upstream's certificate is not valid"
+	case errors.As(err, &record):
+		return "the upstream does not speak TLS on this port"
+	case errors.As(err, &alert) && alert.Op == "remote error": // as crypto/tls names an alert that was received
+		return "the upstream refused the TLS handshake"
+	}
+	return ""
 }
 
 // timeout is how long ctx gave, as people write it: what was lost on the way here is rounded away.

@@ -112,6 +112,8 @@ func TestAnswersOfBadUpstreams(t *testing.T) {
 	const (
 		broken = "the connection to the upstream broke before it answered; the request may have been processed"
 		cut    = "the upstream answered %d, but its answer broke off; the request may have been processed"
+		noHTTP = "the upstream's answer is not valid HTTP; the request may have been processed"
+		big    = "the header of the upstream's answer is over 256 KiB; the request may have been processed"
 		early  = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n"
 	)
 	limit := strings.Repeat("1", 64)
@@ -121,9 +123,10 @@ func TestAnswersOfBadUpstreams(t *testing.T) {
 	}{
 		"nothing":         {"", atmost.Outcome{State: atmost.Unknown, Message: broken}},
 		"half a header":   {"HTTP/1.1 200 OK\r\nContent-", atmost.Outcome{State: atmost.Unknown, Message: broken}},
-		"no HTTP":         {"220 mail.example ESMTP\r\n", atmost.Outcome{State: atmost.Unknown, Message: broken}},
+		"no HTTP":         {"220 mail.example ESMTP\r\n", atmost.Outcome{State: atmost.Unknown, Message: noHTTP}},
+		"no header":       {"HTTP/1.1 200 OK\r\n\x00\r\n\r\n", atmost.Outcome{State: atmost.Unknown, Message: noHTTP}},
 		"only 1xx":        {early, atmost.Outcome{State: atmost.Unknown, Message: broken}},
-		"a header of 1 M": {"HTTP/1.1 200 OK\r\nX: " + strings.Repeat("x", 1<<20) + "\r\n\r\n", atmost.Outcome{State: atmost.Unknown, Message: broken}},
+		"a header of 1 M": {"HTTP/1.1 200 OK\r\nX: " + strings.Repeat("x", 1<<20) + "\r\n\r\n", atmost.Outcome{State: atmost.Unknown, Message: big}},
 
 		"1xx, then 200": {
 			early + "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 1\r\n\r\n1",
@@ -262,7 +265,7 @@ func TestNotReached(t *testing.T) {
 		"no name":   {&net.OpError{Op: "dial", Err: &net.DNSError{Name: "secret.example", IsNotFound: true}}, "the upstream's name could not be resolved"},
 		"timed out": {&net.OpError{Op: "dial", Err: context.DeadlineExceeded}, "connecting to the upstream took too long"},
 		"other":     {errors.New("no route to secret.example"), "no connection to the upstream could be made"},
-		"TLS":       {nil, "no connection to the upstream could be made"},
+		"TLS":       {nil, "the upstream's certificate is signed by an authority that is not trusted"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var logged error
@@ -285,27 +288,29 @@ func TestTimeouts(t *testing.T) {
 	for name, tc := range map[string]struct {
 		serve func(c net.Conn)
 		want  atmost.Outcome
+		took  time.Duration // 0: all
 	}{
-		"while connecting": {nil, atmost.Outcome{State: atmost.NotExecuted, Message: "there was no connection to the upstream within 30s"}},
+		"while connecting": {serve: nil, want: atmost.Outcome{State: atmost.NotExecuted, Message: "there was no connection to the upstream within 30s"}},
 		"while sending": {
-			func(c net.Conn) { _, _ = c.Read(make([]byte, 10)) },
-			atmost.Outcome{State: atmost.Unknown, Message: "the upstream did not answer within 30s; the request may have been processed"},
+			serve: func(c net.Conn) { _, _ = c.Read(make([]byte, 10)) },
+			want:  atmost.Outcome{State: atmost.Unknown, Message: "the upstream did not answer within 30s; the request may have been processed"},
 		},
 		"while waiting": {
-			says(""),
-			atmost.Outcome{State: atmost.Unknown, Message: "the upstream did not answer within 30s; the request may have been processed"},
+			serve: says(""),
+			want:  atmost.Outcome{State: atmost.Unknown, Message: "the upstream did not answer within 30s; the request may have been processed"},
 		},
 		"in the answer's header": {
-			says("HTTP/1.1 200 OK\r\n"),
-			atmost.Outcome{State: atmost.Unknown, Message: "the upstream did not answer within 30s; the request may have been processed"},
+			serve: says("HTTP/1.1 200 OK\r\n"),
+			want:  atmost.Outcome{State: atmost.Unknown, Message: "the upstream did not answer within 30s; the request may have been processed"},
 		},
 		"in the answer's body": {
-			says("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{"),
-			atmost.Outcome{State: atmost.Unknown, UpstreamStatus: 200, Message: "the upstream answered 200, but not to the end within 30s; the request may have been processed"},
+			serve: says("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{"),
+			want:  atmost.Outcome{State: atmost.Unknown, UpstreamStatus: 200, Message: "the upstream answered 200, but not to the end within 30s; the request may have been processed"},
 		},
 		"in the body of a status that decides": {
-			says("HTTP/1.1 503 Busy\r\nContent-Length: 9\r\n\r\n{"),
-			atmost.Outcome{State: atmost.NotExecuted, UpstreamStatus: 503, Message: "the upstream answered 503, by which it says that nothing happened"},
+			serve: says("HTTP/1.1 503 Busy\r\nContent-Length: 9\r\n\r\n{"),
+			want:  atmost.Outcome{State: atmost.NotExecuted, UpstreamStatus: 503, Message: "the upstream answered 503, by which it says that nothing happened"},
+			took:  drainWithin,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -326,7 +331,11 @@ func TestTimeouts(t *testing.T) {
 				if diff := cmp.Diff(tc.want, u.Execute(ctx, anAttempt)); diff != "" {
 					t.Error(diff)
 				}
-				if took := time.Since(began); took != 30*time.Second {
+				want := tc.took
+				if want == 0 {
+					want = 30 * time.Second
+				}
+				if took := time.Since(began); took != want {
 					t.Errorf("took %v", took)
 				}
 				close(hold)

@@ -35,7 +35,7 @@ func (u *Upstream) Probe(ctx context.Context, id atmost.ID, attempt uint32) atmo
 	defer cancel()
 	r := &http.Request{Method: http.MethodGet, URL: target, Header: u.headers()}
 	r.Header.Set("Cache-Control", "no-cache") // yesterday's 404 proves nothing
-	resp, err := u.transport.send(r.WithContext(ctx), nil, nil)
+	resp, err := send(u.transport.base, r.WithContext(ctx), nil, nil)
 	if err != nil {
 		u.log(err)
 		return stillUnknown("the probe was not answered")

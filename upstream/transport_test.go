@@ -246,8 +246,9 @@ func TestWhatMayHaveLeft(t *testing.T) {
 	ended, end := context.WithCancel(t.Context())
 	end()
 	conn := func() *countedConn {
-		return &countedConn{Conn: failing{write: func(p []byte) (int, error) { return len(p), nil }}}
+		return newCountedConn(failing{write: func(p []byte) (int, error) { return len(p), nil }})
 	}
+	got := func(s *sending, c net.Conn) { s.gotConn(t.Context(), httptrace.GotConnInfo{Conn: c}) }
 	write := func(c *countedConn) { _, _ = c.Write([]byte("x")) }
 	for name, tc := range map[string]struct {
 		ctx  context.Context
@@ -256,16 +257,16 @@ func TestWhatMayHaveLeft(t *testing.T) {
 	}{
 		"never connected":                {t.Context(), func(*sending) {}, false},
 		"never connected, ended":         {ended, func(*sending) {}, false},
-		"connected":                      {t.Context(), func(s *sending) { s.gotConn(conn()) }, false},
-		"connected, ended":               {ended, func(s *sending) { s.gotConn(conn()) }, true},
-		"a connection that is not ours":  {t.Context(), func(s *sending) { s.gotConn(failing{}) }, true},
-		"written before, by another":     {t.Context(), func(s *sending) { c := conn(); write(c); s.gotConn(c) }, false},
-		"written":                        {t.Context(), func(s *sending) { c := conn(); s.gotConn(c); write(c) }, true},
-		"written to the first of two":    {t.Context(), func(s *sending) { c := conn(); s.gotConn(c); write(c); s.gotConn(conn()) }, true},
-		"given two, neither written to":  {t.Context(), func(s *sending) { s.gotConn(conn()); s.gotConn(conn()) }, false},
-		"a write has not yet come back":  {t.Context(), func(s *sending) { c := conn(); s.gotConn(c); c.writing.Add(1) }, true},
-		"the last of two is not ours":    {t.Context(), func(s *sending) { s.gotConn(conn()); s.gotConn(failing{}) }, true},
-		"the first of two was not, then": {t.Context(), func(s *sending) { s.gotConn(failing{}); s.gotConn(conn()) }, true},
+		"connected":                      {t.Context(), func(s *sending) { got(s, conn()) }, false},
+		"connected, ended":               {ended, func(s *sending) { got(s, conn()) }, true},
+		"a connection that is not ours":  {t.Context(), func(s *sending) { got(s, failing{}) }, true},
+		"written before, by another":     {t.Context(), func(s *sending) { c := conn(); write(c); got(s, c) }, false},
+		"written":                        {t.Context(), func(s *sending) { c := conn(); got(s, c); write(c) }, true},
+		"written to the first of two":    {t.Context(), func(s *sending) { c := conn(); got(s, c); write(c); got(s, conn()) }, true},
+		"given two, neither written to":  {t.Context(), func(s *sending) { got(s, conn()); got(s, conn()) }, false},
+		"a write has not yet come back":  {t.Context(), func(s *sending) { c := conn(); got(s, c); c.writing.Add(1) }, true},
+		"the last of two is not ours":    {t.Context(), func(s *sending) { got(s, conn()); got(s, failing{}) }, true},
+		"the first of two was not, then": {t.Context(), func(s *sending) { got(s, failing{}); got(s, conn()) }, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := &sending{}
@@ -279,11 +280,11 @@ func TestWhatMayHaveLeft(t *testing.T) {
 
 func TestAWriteCountsWhileItIsUnderWay(t *testing.T) {
 	begun, finish := make(chan struct{}), make(chan struct{})
-	c := &countedConn{Conn: failing{write: func([]byte) (int, error) {
+	c := newCountedConn(failing{write: func([]byte) (int, error) {
 		close(begun)
 		<-finish
 		return 0, io.ErrClosedPipe
-	}}}
+	}})
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)

@@ -27,7 +27,8 @@ var (
 	_ atmost.Prober   = (*Upstream)(nil)
 )
 
-// Execute calls the upstream once and tells how that ended:
+// Execute calls the upstream, on as many kept connections as turn out dead before anything is sent but at most once with
+// even a byte of the request, and tells how that ended:
 //   - not executed, when not one byte of the request left, or the answer's status is in NotExecutedStatus;
 //   - completed on 2xx, failed on 3xx, 4xx but 408 and 499, and what FinalStatus lists, once the whole answer was read,
 //     or as much of it as shows that it is over MaxResult;
@@ -39,7 +40,7 @@ func (u *Upstream) Execute(ctx context.Context, a atmost.Attempt) atmost.Outcome
 		return atmost.Outcome{State: atmost.NotExecuted, Message: "the upstream could not be reached several times in a row and was not tried again yet"}
 	}
 	defer done(nil) // a panic must not leave it waiting for a word
-	resp, err := u.transport.send(u.request(ctx, a), inMemory(a.Payload), func() { done(nil) })
+	resp, err := u.transport.sendAnew(u.request(ctx, a), a.Payload, func() { done(nil) })
 	if err != nil {
 		return u.failure(ctx, began, err, done)
 	}
@@ -52,7 +53,7 @@ func (u *Upstream) failure(ctx context.Context, began time.Time, err error, done
 	u.log(err)
 	var unsent *NotSentError
 	if !errors.As(err, &unsent) {
-		return atmost.Outcome{State: atmost.Unknown, Message: noAnswer(ctx, began) + maybe}
+		return atmost.Outcome{State: atmost.Unknown, Message: noAnswer(ctx, began, err) + maybe}
 	}
 	if errors.Is(ctx.Err(), context.Canceled) {
 		err = context.Canceled // err would be the cause of the cancellation, whatever that is
