@@ -66,6 +66,8 @@ func detailsOf(dst []byte, r atmost.Record, code atmost.Code) []byte {
 	case atmost.CodeResultNotKept:
 		dst = append(dst, `{"reason":"`...)
 		dst = append(dst, r.NotKept.String()...)
+		dst = append(dst, `","outcome":"`...)
+		dst = append(dst, r.State.String()...)
 		return append(dst, `"}`...)
 	case atmost.CodeOutcomeUnknown, atmost.CodeExecutionFailed:
 		if r.UpstreamStatus == 0 && len(r.Result) == 0 {

@@ -10,8 +10,8 @@ import (
 )
 
 // later has f's answer sent.
-func later(f func() answer) <-chan answer {
-	c := make(chan answer, 1)
+func later[T any](f func() T) <-chan T {
+	c := make(chan T, 1)
 	go func() { c <- f() }()
 	return c
 }

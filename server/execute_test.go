@@ -94,8 +94,8 @@ func TestUnknownIsHeld(t *testing.T) {
 	gateway := answers(atmost.Outcome{State: atmost.Unknown, Message: "504", UpstreamStatus: 504})
 	want := facts{Status: 409, Code: "OUTCOME_UNKNOWN", Executed: "unknown", Retry: "poll", Attempt: "1"}
 	for body, executor := range map[string]atmost.Executor{
-		`the executor panicked"}}`:                 panics,
-		`no answer"}}`:                             silent,
+		`its executor panicked; it may have been executed"}}`: panics,
+		`no answer"}}`: silent,
 		`504","details":{"upstream_status":504}}}`: gateway,
 	} {
 		s := start(t, one(executor))

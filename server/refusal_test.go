@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/atmost-dev/atmost"
@@ -60,22 +61,39 @@ func (s *service) stored(key string, o atmost.Outcome) {
 	}
 }
 
-// A service that is closing executes nothing new, and answers what is stored.
+// A service that is closing executes nothing new, and answers what is stored; one that has closed answers nothing.
 func TestShuttingDown(t *testing.T) {
-	s := start(t, one(does(func(_ context.Context, a atmost.Attempt) atmost.Outcome {
-		if a.ID.Key == "nothing" {
+	var hold chan struct{}
+	executor := does(func(_ context.Context, a atmost.Attempt) atmost.Outcome {
+		switch a.ID.Key {
+		case "nothing":
 			return atmost.Outcome{State: atmost.NotExecuted, Message: "refused"}
+		case "running":
+			<-hold
 		}
 		return completed("1")
-	})))
-	s.check(s.execute("k", charge), isExecuted("1"))
-	s.execute("nothing", charge)
-	s.engine.Close(t.Context())
-	s.check(s.execute("new", charge), notNow(503, "SHUTTING_DOWN"))
-	s.check(s.execute("nothing", charge), notNow(503, "SHUTTING_DOWN"))
-	s.check(s.execute("k", charge), isReplayed("1"))
-	s.check(s.execute("k", `{"operation":"charge","payload":0}`), isMismatch("PAYLOAD_MISMATCH"))
-	s.check(s.status("new"), facts{Status: 404, Code: "KEY_NOT_FOUND", Executed: "unknown", Retry: "same-key"})
+	})
+	inBubble(t, one(executor), func(s *service, _ *pipes, _ <-chan struct{}) {
+		hold = make(chan struct{}) // of the bubble
+		s.check(s.execute("k", charge), isExecuted("1"))
+		s.execute("nothing", charge)
+		running := later(func() answer { return s.execute("running", charge) })
+		synctest.Wait()
+		closed := later(func() bool { s.engine.Close(context.WithoutCancel(t.Context())); return true })
+		synctest.Wait() // it waits for what is running
+		s.check(s.execute("new", charge), notNow(503, "SHUTTING_DOWN"))
+		s.check(s.execute("nothing", charge), notNow(503, "SHUTTING_DOWN"))
+		s.check(s.execute("k", charge), isReplayed("1"))
+		s.check(s.execute("running", charge), isProcessing("1"))
+		s.check(s.execute("k", `{"operation":"charge","payload":0}`), isMismatch("PAYLOAD_MISMATCH"))
+		s.check(s.status("new"), facts{Status: 404, Code: "KEY_NOT_FOUND", Executed: "unknown", Retry: "same-key"})
+		close(hold)
+		s.check(<-running, isExecuted("1"))
+		<-closed
+		for _, a := range []answer{s.execute("new", charge), s.execute("k", charge), s.status("k"), s.status("new")} {
+			s.check(a, notNow(503, "SHUTTING_DOWN"))
+		}
+	})
 }
 
 // Whoever waits for an execution that is given up is told that it is under way: after the claim nothing else is known.
@@ -88,7 +106,9 @@ func TestDrainTimeOut(t *testing.T) {
 	cancel()
 	s.engine.Close(patienceIsOver)
 	s.check(<-first, isProcessing("1"))
-	s.check(s.execute("k", charge), facts{Status: 409, Code: "OUTCOME_UNKNOWN", Executed: "unknown", Retry: "poll", Attempt: "1"})
+	if r, err := s.store.Lookup(t.Context(), atmost.ID{Key: "k"}); err != nil || r.State != atmost.Unknown {
+		t.Errorf("the record is %v, %v", r.State, err)
+	}
 }
 
 func TestStoreUnavailable(t *testing.T) {

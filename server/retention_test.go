@@ -29,7 +29,7 @@ func TestRetention(t *testing.T) {
 			for range 2 {
 				a := s.execute("k", charge)
 				s.check(a, notKept)
-				s.checkBody(a, `{"error":{"code":"RESULT_NOT_KEPT","message":"the operation was executed; its result is no longer kept, or was too large to keep","details":{"reason":"expired"}}}`)
+				s.checkBody(a, `{"error":{"code":"RESULT_NOT_KEPT","message":"the operation was executed; its result is no longer kept","details":{"reason":"expired","outcome":"`+name+`"}}}`)
 			}
 			s.check(s.execute("k", refund), isMismatch("OPERATION_MISMATCH"))
 			s.clock.Advance(29*24*time.Hour - time.Microsecond)
@@ -47,7 +47,7 @@ func TestResultTooLarge(t *testing.T) {
 	s := start(t, one(answers(atmost.Outcome{State: atmost.Completed, NotKept: atmost.TooLarge, UpstreamStatus: 200})))
 	want := notKept
 	want.Replayed = "false"
-	const body = `{"error":{"code":"RESULT_NOT_KEPT","message":"the operation was executed; its result is no longer kept, or was too large to keep","details":{"reason":"too_large"}}}`
+	const body = `{"error":{"code":"RESULT_NOT_KEPT","message":"the operation was executed; its result was too large to keep","details":{"reason":"too_large","outcome":"completed"}}}`
 	first := s.execute("k", charge)
 	s.check(first, want)
 	s.checkBody(first, body)

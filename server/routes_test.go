@@ -126,3 +126,35 @@ func TestStrangeTargets(t *testing.T) {
 	}
 	s.check(s.raw(s.dial(), "CONNECT", "/x", "CONNECT h:80 HTTP/1.1\r\nHost: h:80\r\n\r\n"), isRefused(404, "NOT_FOUND"))
 }
+
+// What net/http refuses by itself never gets here; the document says so.
+func TestProtocolErrors(t *testing.T) {
+	s := start(t, config{})
+	before := s.store.calls.Load()
+	const path = "/v1/idempotency/status"
+	for status, sent := range map[string]string{
+		"400": "GET\r\n\r\n",
+		"417": "GET " + path + " HTTP/1.1\r\nHost: h\r\nExpect: more\r\n\r\n",
+		"431": "GET " + path + " HTTP/1.1\r\nHost: h\r\nX: " + strings.Repeat("x", 2<<20) + "\r\n\r\n",
+		"501": "POST " + path + " HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: gzip\r\n\r\n",
+		"505": "GET " + path + " HTTP/3.0\r\nHost: h\r\n\r\n",
+	} {
+		c := s.dial()
+		go func() { _, _ = io.WriteString(c, sent) }() // which fails when the answer comes before it was read
+		resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+		if err != nil {
+			t.Errorf("%s: %v", status, err)
+			continue
+		}
+		if !strings.HasPrefix(resp.Status, status) || !strings.HasPrefix(resp.Header.Get("Content-Type"), "text/plain") && status != "417" {
+			t.Errorf("%s: %s, %v", status, resp.Status, resp.Header)
+		}
+		if err := resp.Body.Close(); err != nil {
+			t.Error(err)
+		}
+		if !strings.Contains(string(server.OpenAPI), status+" for ") {
+			t.Errorf("the document does not tell of %s", status)
+		}
+	}
+	s.untouched(before)
+}

@@ -232,7 +232,7 @@ func requireJSON(h http.Header) error {
 	return &atmost.Error{Code: atmost.CodeUnsupportedMediaType, Message: "the request's Content-Type is not application/json"}
 }
 
-// body reads the request's body, up to the limit.
+// body reads the request's body, up to the limit. One that ends early, or takes too long, ends the connection.
 func (a *api) body(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	tooLarge := &atmost.Error{Code: atmost.CodePayloadTooLarge, Message: "the request's body is over the limit of " + strconv.FormatInt(a.maxBody, 10) + " bytes"}
 	if r.ContentLength > a.maxBody {
@@ -246,7 +246,9 @@ func (a *api) body(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	case errors.As(err, &over):
 		return nil, tooLarge
 	case err != nil:
-		return nil, &atmost.Error{Code: atmost.CodeInvalidRequest, Message: "the request's body ended early, or took too long to arrive", Err: err}
+		// The same request may have been accepted before, so nothing true can be said of its key: without an answer the client
+		// knows no less, and asks again.
+		panic(http.ErrAbortHandler)
 	}
 	return body.Bytes(), nil
 }

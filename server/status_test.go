@@ -26,7 +26,7 @@ func TestStatus(t *testing.T) {
 		"completed, too large": {
 			atmost.Outcome{State: atmost.Completed, NotKept: atmost.TooLarge},
 			facts{Code: "RESULT_NOT_KEPT", Executed: "yes", Retry: "no", Replayed: "true", Expires: expires},
-			`{"status":"completed",` + kept + `,"error":{"code":"RESULT_NOT_KEPT","message":"the operation was executed; its result is no longer kept, or was too large to keep","details":{"reason":"too_large"}}}`,
+			`{"status":"completed",` + kept + `,"error":{"code":"RESULT_NOT_KEPT","message":"the operation was executed; its result was too large to keep","details":{"reason":"too_large","outcome":"completed"}}}`,
 		},
 		"failed": {
 			atmost.Outcome{State: atmost.Failed, Message: "no", UpstreamStatus: 402, Result: []byte("[1, 2]")},
@@ -61,7 +61,7 @@ func TestStatusOfTombstone(t *testing.T) {
 	s.clock.Advance(24 * time.Hour)
 	a := s.status("k")
 	s.check(a, facts{Status: 200, Code: "RESULT_NOT_KEPT", Executed: "yes", Retry: "no", Attempt: "1", Replayed: "true", Expires: expires})
-	s.checkBody(a, `{"status":"failed",`+kept+`,"error":{"code":"RESULT_NOT_KEPT","message":"the operation was executed; its result is no longer kept, or was too large to keep","details":{"reason":"expired"}}}`)
+	s.checkBody(a, `{"status":"failed",`+kept+`,"error":{"code":"RESULT_NOT_KEPT","message":"the operation was executed; its result is no longer kept","details":{"reason":"expired","outcome":"failed"}}}`)
 }
 
 func TestStatusTellsMicroseconds(t *testing.T) {

@@ -110,3 +110,18 @@ func TestWaits(t *testing.T) {
 		waits(status("wait=61"), time.Minute, applied(200, "wait=60"))
 	})
 }
+
+// Who asks for the state waits as long as that is not settled, also when the outcome is unknown.
+func TestStatusWaitsForUnknown(t *testing.T) {
+	inBubble(t, one(answers(atmost.Outcome{State: atmost.Unknown, Message: "lost"})), func(s *service, _ *pipes, _ <-chan struct{}) {
+		s.execute("k", charge)
+		unknown := facts{Status: 200, Code: "OUTCOME_UNKNOWN", Executed: "unknown", Retry: "poll", Attempt: "1"}
+		s.check(s.status("k"), unknown)
+		begin := time.Now()
+		unknown.Applied = "wait=9"
+		s.check(s.status("k", "Prefer", "wait=9"), unknown)
+		if took := time.Since(begin); took != 9*time.Second {
+			t.Errorf("the request waited for %v", took)
+		}
+	})
+}
