@@ -1,7 +1,9 @@
 package telemetry
 
 import (
+	"fmt"
 	"log/slog"
+	"runtime"
 	"sync"
 	"time"
 
@@ -9,13 +11,16 @@ import (
 )
 
 // Log returns events that log what an operator may have to look after: one line for each execution that did not complete, each
-// lapse, settlement and contradiction, and each attempt that was abandoned. Failures of the store come in masses, so of each kind
-// at most one a second is logged, with how many were not.
+// lapse, settlement and contradiction, each attempt that was abandoned, and each panic. Failures of the store come in masses, and
+// so do probes in vain: of each kind of the former, and of each operation's of the latter, at most one a second is logged, with
+// how many were not.
 func Log(log *slog.Logger) atmost.Events {
-	failures := &limiter{now: time.Now, kinds: map[string]*window{}}
+	failures, vain := newLimiter(), newLimiter()
+	var abandoned sync.Map // of atmost.ID: the attempt was told of, and may yet end
 	return atmost.Events{
 		Ended: func(a atmost.Attempt, o atmost.Outcome, took time.Duration) {
-			if o.State == atmost.Completed {
+			_, told := abandoned.LoadAndDelete(a.ID)
+			if o.State == atmost.Completed || told && o.State == atmost.Unknown {
 				return
 			}
 			args := []any{
@@ -37,6 +42,18 @@ func Log(log *slog.Logger) atmost.Events {
 		Lapsed: func(r atmost.Record) {
 			log.Warn("a lease ended without a report", record(r)...)
 		},
+		Probed: func(id atmost.ID, operation string, o atmost.Outcome) {
+			if found(o) != atmost.Unknown {
+				return // Settled tells
+			}
+			if missed, now := vain.allow(operation); now {
+				log.Warn("a probe did not find out what an execution did", "key_digest", id.Digest(), "operation", operation,
+					"reason", o.Message, "not_logged", missed)
+			}
+		},
+		Panicked: func(operation string, value any, stack []byte) {
+			log.Error("an executor or a prober panicked", "operation", operation, "panic", harmless(value), "stack", string(stack))
+		},
 		Settled: func(r atmost.Record) {
 			log.Info("an unknown outcome was settled by a probe", record(r)...)
 		},
@@ -45,9 +62,10 @@ func Log(log *slog.Logger) atmost.Events {
 				log.Error("the store failed", "doing", doing, "error", err, "not_logged", missed)
 			}
 		},
-		Abandoned: func(id atmost.ID, operation string, stored bool) {
-			log.Warn("an execution was interrupted by the end of the process: its outcome is unknown",
-				"key_digest", id.Digest(), "operation", operation, "stored", stored)
+		Abandoned: func(id atmost.ID, operation string, outcome atmost.State, stored bool) {
+			abandoned.Store(id, nil)
+			log.Warn("an execution was given up at the end of the process",
+				"key_digest", id.Digest(), "operation", operation, "outcome", outcome.String(), "stored", stored)
 		},
 	}
 }
@@ -56,12 +74,23 @@ func record(r atmost.Record) []any {
 	return []any{"key_digest", r.ID.Digest(), "operation", r.Operation, "attempt", r.Attempt, "outcome", r.State.String()}
 }
 
+// harmless is what may be logged of a panic's value. The runtime's own say what is wrong with the program; any other may hold
+// a payload, so only its type is told: the stack says where it comes from.
+func harmless(value any) string {
+	if err, ok := value.(runtime.Error); ok {
+		return err.Error()
+	}
+	return fmt.Sprintf("a value of type %T", value)
+}
+
 // limiter lets through one event of each kind per second. There are few kinds.
 type limiter struct {
 	now   func() time.Time
 	mu    sync.Mutex
 	kinds map[string]*window
 }
+
+func newLimiter() *limiter { return &limiter{now: time.Now, kinds: map[string]*window{}} }
 
 type window struct {
 	last   time.Time

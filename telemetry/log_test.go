@@ -27,10 +27,13 @@ func TestLog(t *testing.T) {
 		`level=WARN msg="an execution may or may not have had its effect" key_digest=DIGEST operation=pay attempt=2 outcome=unknown reason="no answer" took=1s`,
 		`level=ERROR msg="two accounts of one attempt differ: the operation may have run twice" key_digest=DIGEST operation=pay`,
 		`level=WARN msg="a lease ended without a report" key_digest=DIGEST operation=pay attempt=2 outcome=unknown`,
+		`level=WARN msg="a probe did not find out what an execution did" key_digest=DIGEST operation=pay reason="the upstream answered 401" not_logged=0`,
+		`level=ERROR msg="an executor or a prober panicked" operation=pay panic="a value of type string" stack="goroutine 1"`,
+		`level=ERROR msg="an executor or a prober panicked" operation=pay panic="runtime error: integer divide by zero" stack="goroutine 2"`,
 		`level=INFO msg="an unknown outcome was settled by a probe" key_digest=DIGEST operation=pay attempt=2 outcome=completed`,
 		`level=ERROR msg="the store failed" doing=finish error="disk on fire" not_logged=0`,
 		`level=ERROR msg="the store failed" doing=claim error="disk on fire" not_logged=0`,
-		`level=WARN msg="an execution was interrupted by the end of the process: its outcome is unknown" key_digest=DIGEST operation=pay stored=true`,
+		`level=WARN msg="an execution was given up at the end of the process" key_digest=DIGEST operation=pay outcome=unknown stored=true`,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
@@ -61,5 +64,23 @@ func TestLimiter(t *testing.T) {
 		if missed, ok := l.allow(step.kind); missed != step.missed || ok != step.ok {
 			t.Errorf("step %d: %d, %v", i, missed, ok)
 		}
+	}
+}
+
+// An attempt that the end of the process interrupts ends, too, and is told once. What it then does know is news.
+func TestLogTellsAbandonedOnce(t *testing.T) {
+	var b bytes.Buffer
+	e := atmost.Tee(Log(slog.New(slog.NewTextHandler(&b, nil))), atmost.Events{})
+	for key, state := range map[string]atmost.State{"a": atmost.Unknown, "b": atmost.Completed, "c": atmost.Failed} {
+		id := atmost.ID{Key: key}
+		e.Abandoned(id, "pay", atmost.Unknown, true)
+		e.Ended(atmost.Attempt{ID: id, Operation: "pay"}, atmost.Outcome{State: state}, time.Second)
+	}
+	e.Ended(atmost.Attempt{ID: atmost.ID{Key: "a"}, Operation: "pay"}, atmost.Outcome{State: atmost.Unknown}, time.Second)
+	if n := strings.Count(b.String(), "level=WARN"); n != 4 {
+		t.Errorf("%d warnings, want 4: three interrupted, and one that ended in doubt by itself\n%s", n, b.String())
+	}
+	if n := strings.Count(b.String(), "outcome=failed"); n != 1 {
+		t.Errorf("the late failure is told %d times", n)
 	}
 }

@@ -11,11 +11,10 @@ const namespace = "atmost"
 // metrics holds the metrics of one registry. What an event needs on the way of a request is found by one look-up.
 type metrics struct {
 	answers    cache[[2]string, counted] // by operation and answer
-	ends       cache[end, counted]
 	operations cache[string, perOperation]
 
-	lapsed, dropped, forgotten prometheus.Counter
-	settled, storeFailures     *prometheus.CounterVec
+	lapsed, dropped, forgotten, panics prometheus.Counter
+	settled, probes, storeFailures     *prometheus.CounterVec
 }
 
 // counted is something that is counted, and takes time.
@@ -24,16 +23,18 @@ type counted struct {
 	took  prometheus.Observer
 }
 
-// end is how executions of one operation end.
-type end struct {
-	operation string
-	state     atmost.State
-}
-
 type perOperation struct {
 	started, late, contradicted, abandoned prometheus.Counter
-	claim, finish                          prometheus.Observer
+	ended                                  map[atmost.State]prometheus.Counter
+	claim, execute, finish                 prometheus.Observer
 }
+
+// An alert on an increase does not see the first event of a series that did not exist before. So what can be named
+// beforehand begins at 0: here what needs no operation, and for each operation when it is first asked for.
+var (
+	ends  = []atmost.State{atmost.Completed, atmost.Failed, atmost.NotExecuted, atmost.Unknown}
+	tasks = []string{"claim", "finish", "look up", "renew", "list", "sweep", "resolve", "watch"} // of the store
+)
 
 func (m *metrics) of(operation string) perOperation { return m.operations.of(label(operation)) }
 
@@ -43,8 +44,19 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		lapsed:        f.counter("lapsed_total", "Leases that ended without a report.").WithLabelValues(),
 		dropped:       f.counter("swept_results_total", "Results whose retention ended.").WithLabelValues(),
 		forgotten:     f.counter("swept_keys_total", "Keys whose retention ended.").WithLabelValues(),
+		panics:        f.counter("panics_total", "Panics of executors and probers.").WithLabelValues(),
+		probes:        f.counter("probes_total", "Probes of unknown outcomes, by what they found.", "outcome"),
 		settled:       f.counter("settled_total", "Unknown outcomes that a probe settled, by what it found.", "outcome"),
 		storeFailures: f.counter("store_failures_total", "What the store did not do.", "doing"),
+	}
+	for _, doing := range tasks {
+		m.storeFailures.WithLabelValues(doing)
+	}
+	for _, state := range ends {
+		m.probes.WithLabelValues(state.String())
+		if state != atmost.Unknown {
+			m.settled.WithLabelValues(state.String())
+		}
 	}
 	requests := f.counter("requests_total", "Requests to execute, by their answer.", "operation", "answer")
 	requestTook := f.histogram("request_duration_seconds", "Time from request to answer.", slow(), "operation")
@@ -53,9 +65,6 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	}
 	ended := f.counter("executions_ended_total", "Attempts that ended, by outcome.", "operation", "outcome")
 	executeTook := f.histogram("execution_duration_seconds", "Time that the upstream took.", slow(), "operation")
-	m.ends.make = func(e end) counted {
-		return counted{ended.WithLabelValues(e.operation, e.state.String()), executeTook.WithLabelValues(e.operation)}
-	}
 	started := f.counter("executions_started_total", "Attempts that began.", "operation")
 	late := f.counter("late_reports_total", "Attempts that reported after they had been given up for unknown.", "operation")
 	contradicted := f.counter("contradictions_total", "Two accounts of one attempt that differ: the operation may have run twice.", "operation")
@@ -63,7 +72,12 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	claim := f.histogram("claim_duration_seconds", "Time that the store took to answer a claim.", quick(), "operation")
 	finish := f.histogram("finish_duration_seconds", "Time from an attempt's end until its outcome was durable.", quick(), "operation")
 	m.operations.make = func(operation string) perOperation {
+		byState := make(map[atmost.State]prometheus.Counter, len(ends))
+		for _, state := range ends {
+			byState[state] = ended.WithLabelValues(operation, state.String())
+		}
 		return perOperation{
+			ended: byState, execute: executeTook.WithLabelValues(operation),
 			started: started.WithLabelValues(operation), late: late.WithLabelValues(operation),
 			contradicted: contradicted.WithLabelValues(operation), abandoned: abandoned.WithLabelValues(operation),
 			claim: claim.WithLabelValues(operation), finish: finish.WithLabelValues(operation),
@@ -72,9 +86,9 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	return m
 }
 
-// slow are buckets for what waits for an upstream, quick for what waits for a disk; in seconds.
+// slow are buckets for what waits for an upstream, up to the longest time-out; quick for what waits for a disk; in seconds.
 func slow() []float64 {
-	return []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60}
+	return []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 120, 300, 900, 1800, 3600}
 }
 
 func quick() []float64 {

@@ -26,29 +26,49 @@ func NewPrometheus(reg prometheus.Registerer) atmost.Events {
 		Claimed: func(operation string, took time.Duration) { m.of(operation).claim.Observe(took.Seconds()) },
 		Started: func(operation string) { m.of(operation).started.Inc() },
 		Ended: func(a atmost.Attempt, o atmost.Outcome, took time.Duration) {
-			c := m.ends.of(end{label(a.Operation), o.State})
-			c.count.Inc()
-			c.took.Observe(took.Seconds())
+			c := m.of(a.Operation)
+			c.ended[o.State].Inc() // an engine makes Unknown of what is no end
+			c.execute.Observe(took.Seconds())
 		},
 		Finished:     func(operation string, took time.Duration) { m.of(operation).finish.Observe(took.Seconds()) },
 		Late:         func(operation string) { m.of(operation).late.Inc() },
 		Contradicted: func(_ atmost.ID, operation string) { m.of(operation).contradicted.Inc() },
 		Lapsed:       func(atmost.Record) { m.lapsed.Inc() },
+		Probed:       func(_ atmost.ID, _ string, o atmost.Outcome) { m.probes.WithLabelValues(found(o).String()).Inc() },
+		Panicked:     func(string, any, []byte) { m.panics.Inc() },
 		Settled:      func(r atmost.Record) { m.settled.WithLabelValues(r.State.String()).Inc() },
 		Swept: func(dropped, forgotten int) {
 			m.dropped.Add(float64(dropped))
 			m.forgotten.Add(float64(forgotten))
 		},
 		StoreFailed: func(doing string, _ error) { m.storeFailures.WithLabelValues(doing).Inc() },
-		Abandoned:   func(_ atmost.ID, operation string, _ bool) { m.of(operation).abandoned.Inc() },
+		Abandoned:   func(_ atmost.ID, operation string, _ atmost.State, _ bool) { m.of(operation).abandoned.Inc() },
 	}
 }
 
-// RegisterPending registers a gauge of the executions accepted and not yet finished.
-func RegisterPending(reg prometheus.Registerer, pending func() int) {
-	reg.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Namespace: namespace, Name: "pending_executions", Help: "Executions accepted and not yet finished.",
-	}, func() float64 { return float64(pending()) }))
+// found is what a probe's answer counts as.
+func found(o atmost.Outcome) atmost.State {
+	if o.State.Final() || o.State == atmost.NotExecuted {
+		return o.State
+	}
+	return atmost.Unknown
+}
+
+// RegisterPending registers gauges of the executions accepted and not yet finished, and of those among them whose outcome
+// is known, but not stored yet.
+func RegisterPending(reg prometheus.Registerer, pending func() (accepted, unstored int)) {
+	gauge := func(name, help string, value func() int) {
+		reg.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: namespace, Name: name, Help: help},
+			func() float64 { return float64(value()) }))
+	}
+	gauge("pending_executions", "Executions accepted and not yet finished.", func() int {
+		accepted, _ := pending()
+		return accepted
+	})
+	gauge("unstored_outcomes", "Executions that have ended, but whose outcome the store does not take.", func() int {
+		_, unstored := pending()
+		return unstored
+	})
 }
 
 // RegisterBuildInfo registers a gauge that is always 1 and tells by its labels which program this is.
