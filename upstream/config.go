@@ -47,8 +47,10 @@ const (
 	ForwardOriginal = "original"
 )
 
+// DefaultMaxResult is the default of Config.MaxResult, in bytes.
+const DefaultMaxResult = 1 << 20
+
 const (
-	defaultMaxResult    = 1 << 20
 	maxMaxResult        = 1 << 30
 	defaultProbeTimeout = 10 * time.Second
 )
@@ -56,7 +58,7 @@ const (
 // New makes an Upstream. An error says what is wrong with c and what would be right.
 func New(c Config) (*Upstream, error) {
 	orDefault(&c.Method, http.MethodPost)
-	orDefault(&c.MaxResult, defaultMaxResult)
+	orDefault(&c.MaxResult, DefaultMaxResult)
 	orDefault(&c.ForwardKey, ForwardDigest)
 	orDefault(&c.ProbeTimeout, defaultProbeTimeout)
 	if c.Transport == nil {

@@ -2,8 +2,9 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"net"
-	"slices"
+	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -70,7 +71,7 @@ const (
 func defaultConfig() config {
 	return config{
 		Listen: "127.0.0.1:8080", Admin: "127.0.0.1:8081", Store: "pebble:./atmost-data",
-		MaxBody: server.DefaultMaxBody, MaxPending: 4096,
+		MaxBody: server.DefaultMaxBody, MaxPending: atmost.DefaultMaxPending,
 		DrainTimeout: 30 * time.Second, ReadTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute,
 		PebbleCache: pebblestore.DefaultCacheSize, PebbleDiskReserve: pebblestore.DefaultDiskReserve,
 		LogLevel: "info", LogFormat: logAuto,
@@ -83,21 +84,17 @@ func defaultOperation() operation {
 	return operation{
 		Method: "POST", Timeout: atmost.DefaultTimeout, Concurrency: atmost.DefaultConcurrency,
 		OnUnknown: atmost.HoldUnknown.String(), ProbeNotFound: probeNotFoundUnknown,
-		MaxResult: 1 << 20, ResultRetention: atmost.DefaultResultRetention, ForwardKey: upstream.ForwardDigest,
+		MaxResult: upstream.DefaultMaxResult, ResultRetention: atmost.DefaultResultRetention, ForwardKey: upstream.ForwardDigest,
 	}
 }
 
 // complete fills in the defaults that depend on other settings.
 func (o *operation) complete() {
-	if o.MaxPending == 0 {
-		o.MaxPending = 16 * o.Concurrency
-	}
-	if o.ProbeSettle == 0 {
-		o.ProbeSettle = o.Timeout
-	}
-	if o.KeyRetention == 0 {
-		o.KeyRetention = max(atmost.DefaultKeyRetention, o.ResultRetention)
-	}
+	full := atmost.Operation{
+		Timeout: o.Timeout, Concurrency: o.Concurrency, MaxPending: o.MaxPending, ProbeSettle: o.ProbeSettle,
+		ResultRetention: o.ResultRetention, KeyRetention: o.KeyRetention,
+	}.WithDefaults()
+	o.MaxPending, o.ProbeSettle, o.KeyRetention = full.MaxPending, full.ProbeSettle, full.KeyRetention
 }
 
 // settings are the settings of the service itself.
@@ -197,17 +194,52 @@ func checkURL(s string) error {
 	if s == "" {
 		return errors.New("is empty; leave it out if clients execute the operation")
 	}
-	return only("url", upstream.Config{URL: s})
+	if strings.ContainsAny(s, "{}") {
+		return errors.New("it has { or }; only a probe_url has placeholders, anywhere else write %7B and %7D")
+	}
+	if err := only("url", upstream.Config{URL: s}); err != nil {
+		return err
+	}
+	return checkPort(s)
+}
+
+// checkPort looks at the port of a URL, if it has one.
+func checkPort(s string) error {
+	u, err := url.Parse(s)
+	if err != nil || u.Port() == "" {
+		return nil // what is no URL is told by others
+	}
+	if n, err := strconv.ParseUint(u.Port(), 10, 16); err != nil || n == 0 {
+		return fmt.Errorf("its port is %s, which is not between 1 and 65535", u.Port())
+	}
+	return nil
 }
 
 func checkMethod(s string) error { return only("method", upstream.Config{Method: s}) }
 
-func checkProbeURL(s string) error { return only("probe_url", upstream.Config{ProbeURL: s}) }
-
-func checkNotExecutedStatus(list []int) error {
-	return only("not_executed_status", upstream.Config{NotExecutedStatus: slices.Clone(list)})
+func checkProbeURL(s string) error {
+	if err := only("probe_url", upstream.Config{ProbeURL: s}); err != nil {
+		return err
+	}
+	return checkPort(strings.NewReplacer("{", "", "}", "").Replace(s)) // placeholders are not in the host
 }
 
-func checkFinalStatus(list []int) error {
-	return only("final_status", upstream.Config{FinalStatus: slices.Clone(list)})
+func checkNotExecutedStatus(status int) error {
+	return only("not_executed_status", upstream.Config{NotExecutedStatus: []int{status}})
 }
+
+func checkFinalStatus(status int) error {
+	return only("final_status", upstream.Config{FinalStatus: []int{status}})
+}
+
+// sameAddress reports whether two listeners could not both have their addresses. Port 0 is a different one each time.
+func sameAddress(a, b string) bool {
+	hostA, portA, errA := net.SplitHostPort(a)
+	hostB, portB, errB := net.SplitHostPort(b)
+	if errA != nil || errB != nil || portA != portB || portA == "0" {
+		return false
+	}
+	return hostA == hostB || isEveryHost(hostA) || isEveryHost(hostB)
+}
+
+func isEveryHost(host string) bool { return host == "" || host == "0.0.0.0" || host == "::" }

@@ -200,6 +200,27 @@ func wantRow(t *testing.T, text, name, env, value string) {
 	t.Errorf("no row for %s with %s and the default %s", name, env, value)
 }
 
+// TestImageConfig: the file of the image is right, and no variable of the image wins over one that is mounted in its place.
+func TestImageConfig(t *testing.T) {
+	data, err := os.ReadFile(filepath.Join("..", "..", "deploy", "docker.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	loaded, err := literal(string(data), nil, nil).load()
+	if err != nil || loaded.Listen != ":8080" || loaded.Store != "pebble:/data" {
+		t.Errorf("%+v, %v", loaded, err)
+	}
+	image, err := os.ReadFile(filepath.Join("..", "..", "Dockerfile"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(image)) {
+		if set, ok := strings.CutPrefix(line, "ENV "); ok && strings.TrimSpace(set) != envConfig+"=/etc/atmost/atmost.yaml" {
+			t.Errorf("the image sets %s", set)
+		}
+	}
+}
+
 // FuzzConfig: no file makes the parser panic, and what it accepts prints as a file that means the same.
 func FuzzConfig(f *testing.F) {
 	scripts, err := filepath.Glob("testdata/script/*.txtar")

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"sync"
 	"text/tabwriter"
 	"time"
 )
@@ -35,8 +36,12 @@ var errDemo = errors.New("not everything went as promised")
 // demo plays every scene and returns an error unless all of them went as promised.
 func (d *dev) demo(ctx context.Context) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, demoPatience)
-	defer cancel()
-	go d.interrupted(ctx, cancel)
+	var watching sync.WaitGroup
+	watching.Go(func() { d.interrupted(ctx, cancel) })
+	defer func() {
+		cancel()
+		watching.Wait()
+	}()
 	listen, err := d.address("127.0.0.1:0")
 	if err != nil {
 		return err

@@ -21,7 +21,7 @@ func devCommand(p process) *cobra.Command {
 	var data string
 	var withDemo bool
 	c := &cobra.Command{
-		Use: "dev", Short: "Try it: the service and a sample upstream in one command", Args: cobra.NoArgs,
+		Use: "dev", Short: "Try it: the service and a sample upstream in one command", Args: noArguments,
 		Long: "Starts the service on an embedded store, and a sample upstream whose every effect is told.\n" +
 			"Prints curl lines to try. With --demo it plays a scene against the real service instead, and exits with 0\n" +
 			"only if everything went as promised.\n\n" + simulateHelp,
@@ -136,7 +136,7 @@ func (d *dev) serve(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	service, err := newProgram(ctx, s, loaded, newLogger(d.stderr, loaded), atmost.Events{Answered: d.tell})
+	service, err := newProgram(ctx, s, loaded, d.newLogger(loaded), atmost.Events{Answered: d.tell})
 	if err != nil {
 		return err
 	}

@@ -10,11 +10,12 @@ import (
 // drain ends everything in order: not ready, then nothing new, then what is running.
 func (p *program) drain(ctx context.Context, signals <-chan os.Signal) error {
 	p.ready.Store(false)
-	p.log.Info("shutting down", "pending", p.engine.Pending(), "drain_delay", p.config.DrainDelay.String(), "drain_timeout", p.config.DrainTimeout.String())
+	pending, _ := p.engine.Pending()
+	p.log.Info("shutting down", "pending", pending, "drain_delay", p.config.DrainDelay.String(), "drain_timeout", p.config.DrainTimeout.String())
 	drained := make(chan struct{})
 	stop := make(chan struct{})
 	defer close(stop)
-	go func() {
+	go func() { // after a second signal nobody waits for it: the process ends
 		defer close(drained)
 		delay := time.NewTimer(p.config.DrainDelay)
 		defer delay.Stop()
@@ -67,6 +68,7 @@ func (p *program) Close() {
 	for _, l := range p.listeners {
 		l.close()
 	}
+	p.serving.Wait()
 	if p.engine != nil {
 		at, cancel := context.WithCancel(context.Background())
 		cancel()

@@ -51,17 +51,24 @@ func (l *loader) header(m member, path string) (header, bool) {
 	}
 	if parts[0].key == "env" {
 		value, set := l.env(name)
-		if !set {
+		switch {
+		case !set:
 			l.complain(parts[0].line, path, "the environment has no variable %s", name)
+		case value == "":
+			l.complain(parts[0].line, path, "the environment's variable %s is empty", name)
 		}
-		return header{value: value, env: name}, set
+		return header{value: value, env: name}, value != ""
 	}
 	data, err := l.read(name)
 	if err != nil {
 		l.complain(parts[0].line, path, "the file %s cannot be read: %v", name, cause(err))
 		return header{}, false
 	}
-	return header{value: strings.TrimRight(string(data), "\r\n"), file: name}, true
+	value := strings.TrimRight(string(data), "\r\n")
+	if value == "" {
+		l.complain(parts[0].line, path, "the file %s is empty", name)
+	}
+	return header{value: value, file: name}, value != ""
 }
 
 // httpHeaders are the headers as they are sent.

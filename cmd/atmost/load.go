@@ -69,6 +69,7 @@ func (s source) load() (config, error) {
 	overlay(&l, settings(), "", &l.config)
 	overlay(&l, perOperation(), "defaults.", &l.defaults)
 	l.applyFlags()
+	l.addresses()
 	l.operations()
 	if len(l.problems) > 0 {
 		slices.SortStableFunc(l.problems, inOrder)
@@ -116,6 +117,25 @@ func (l *loader) applyFlags() {
 		}
 		if err := s.set(&l.config, value); err != nil {
 			l.problems = append(l.problems, problem{path: "--" + s.name, text: err.Error()})
+		}
+	}
+}
+
+// addresses complains about listeners that are in each other's way.
+func (l *loader) addresses() {
+	all := []struct{ name, address string }{
+		{"listen", l.config.Listen}, {"admin", l.config.Admin}, {"health", l.config.Health},
+	}
+	for i, later := range all {
+		for _, earlier := range all[:i] {
+			if !sameAddress(earlier.address, later.address) {
+				continue
+			}
+			p := problem{path: later.name, text: fmt.Sprintf("%s is taken by %s, which is %s; choose another port", later.address, earlier.name, earlier.address)}
+			if line, ok := l.lines[later.name]; ok {
+				p.file, p.line = l.file, line
+			}
+			l.problems = append(l.problems, p)
 		}
 	}
 }

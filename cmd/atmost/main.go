@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"os/signal"
 	"syscall"
@@ -25,7 +26,7 @@ func main() {
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	os.Exit(run(context.Background(), os.Args[1:], process{
-		stdout: os.Stdout, stderr: os.Stderr, env: os.LookupEnv, signals: signals,
+		stdout: os.Stdout, stderr: os.Stderr, env: os.LookupEnv, signals: signals, logging: muteStandardLog,
 	}))
 }
 
@@ -34,6 +35,7 @@ type process struct {
 	stdout, stderr io.Writer // data and messages
 	env            func(string) (string, bool)
 	signals        <-chan os.Signal
+	logging        func(*slog.Logger) // if not nil, told once which log the service writes
 }
 
 // run performs one command and returns the exit code.
@@ -65,6 +67,14 @@ func errorText(err error, began bool) string {
 		return "atmost: " + err.Error() + "\nSee atmost --help."
 	}
 	return "atmost: " + err.Error()
+}
+
+// noArguments is for commands that take none: cobra's own takes one for the name of a command.
+func noArguments(c *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return fmt.Errorf("%s takes no arguments", c.Name())
+	}
+	return nil
 }
 
 func rootCommand(p process) *cobra.Command {

@@ -10,17 +10,23 @@ import (
 	"github.com/atmost-dev/atmost/upstream"
 )
 
-// build makes the engine's operations. All of them share transport.
-func build(all map[string]operation, transport *upstream.Transport, log *slog.Logger) (map[string]atmost.Operation, error) {
+// build makes the engine's operations. Those whose configuration is as it was stay what they are, and so keep what they have
+// learned about their upstream. All share one transport.
+func (p *program) build(all map[string]operation) (map[string]atmost.Operation, error) {
 	built := make(map[string]atmost.Operation, len(all))
 	for name, o := range all {
+		before, known := p.config.Operations[name]
+		if same, there := p.operations[name]; known && there && len(changedIn(before, o)) == 0 {
+			built[name] = same
+			continue
+		}
 		operation := atmost.Operation{
 			Timeout: o.Timeout, Concurrency: o.Concurrency, MaxPending: o.MaxPending, DuplicateWait: o.DuplicateWait,
 			OnUnknown: atmost.OnUnknown(slices.Index(onUnknownNames(), o.OnUnknown)), ProbeSettle: o.ProbeSettle,
 			ResultRetention: o.ResultRetention, KeyRetention: o.KeyRetention,
 		}
 		if o.URL != "" {
-			u, err := upstream.New(upstreamConfig(name, o, transport, log))
+			u, err := upstream.New(upstreamConfig(name, o, p.transport, p.log))
 			if err != nil {
 				return nil, fmt.Errorf("operation %s: %w", name, err)
 			}
@@ -54,18 +60,14 @@ func (d difference) empty() bool { return len(d.added)+len(d.removed)+len(d.chan
 
 // compare tells what differs, by names only: values may be secrets.
 func compare(before, after map[string]operation) difference {
-	d := difference{changed: map[string][]string{}}
+	d := difference{added: []string{}, removed: []string{}, changed: map[string][]string{}}
 	for _, name := range slices.Sorted(maps.Keys(after)) {
 		old, known := before[name]
 		switch now := after[name]; {
 		case !known:
 			d.added = append(d.added, name)
 		default:
-			names := changed(perOperation(), &old, &now)
-			if !maps.Equal(old.Headers, now.Headers) {
-				names = append(names, "headers")
-			}
-			if len(names) > 0 {
+			if names := changedIn(old, now); len(names) > 0 {
 				d.changed[name] = names
 			}
 		}
@@ -76,6 +78,15 @@ func compare(before, after map[string]operation) difference {
 		}
 	}
 	return d
+}
+
+// changedIn are the names of an operation's settings that differ.
+func changedIn(before, after operation) []string {
+	names := changed(perOperation(), &before, &after)
+	if !maps.Equal(before.Headers, after.Headers) {
+		names = append(names, "headers")
+	}
+	return names
 }
 
 // changed are the names of the settings that differ.

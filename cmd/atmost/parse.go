@@ -45,7 +45,11 @@ func (l *loader) parse(data []byte) {
 	case errors.Is(err, io.EOF):
 		return // an empty file
 	case err != nil:
-		l.complain(0, "", "this is not YAML: %s", strings.TrimPrefix(err.Error(), "yaml: "))
+		if line := memoryTrap(data); line > 0 {
+			l.complain(line, "store", "YAML takes the last colon for its own; write store: memory")
+			return
+		}
+		l.complain(0, "", "this is not YAML; %v", err)
 		return
 	}
 	if err := d.Decode(&second); !errors.Is(err, io.EOF) {
@@ -61,6 +65,18 @@ func (l *loader) parse(data []byte) {
 			l.ops = l.members(m.value, "operations")
 		},
 	})
+}
+
+// memoryTrap returns the line that says "store: memory:", which is right everywhere but in YAML, 0 for none.
+func memoryTrap(data []byte) (line int) {
+	for text := range bytes.Lines(data) {
+		line++
+		text, _, _ = bytes.Cut(text, []byte("#"))
+		if strings.Join(strings.Fields(string(text)), " ") == "store: memory:" {
+			return line
+		}
+	}
+	return 0
 }
 
 // members returns what is in a mapping, and complains about what is not one. No value is an empty mapping.
@@ -130,6 +146,19 @@ func namesUnder[T any](prefix string, table []setting[T], others map[string]func
 
 // set sets one value from its node.
 func (l *loader) set(m member, path string, list bool, set func(string) error) {
+	if n := follow(m.value); list && n.Kind == yaml.SequenceNode {
+		before := len(l.problems)
+		for _, item := range n.Content { // each by itself, so that each mistake has its line
+			if word, ok := l.text(item, path, false); ok {
+				if err := set(word); err != nil {
+					l.complain(item.Line, path, "%v", err)
+				}
+			}
+		}
+		if len(l.problems) > before {
+			return
+		}
+	}
 	value, ok := l.text(m.value, path, list)
 	if !ok {
 		return
@@ -182,8 +211,8 @@ func (l *loader) operations() {
 	for _, m := range l.ops {
 		path := join("operations", m.key)
 		l.lines[path] = m.line
-		if m.key == "" || len(m.key) > atmost.MaxKeyLength {
-			l.complain(m.line, path, "an operation's name must have 1 to %d characters", atmost.MaxKeyLength)
+		if m.key == "" || len(m.key) > atmost.MaxKeyLength || strings.ContainsFunc(m.key, func(r rune) bool { return r < '!' || r > '~' }) {
+			l.complain(m.line, path, "an operation's name has 1 to %d characters of visible ASCII, and no spaces", atmost.MaxKeyLength)
 			continue
 		}
 		o := l.defaults
@@ -217,9 +246,11 @@ func (l *loader) agree(path string, o operation) {
 	check("max_pending", o.MaxPending < o.Concurrency, "%d is less than concurrency, which is %d", o.MaxPending, o.Concurrency)
 	check("key_retention", o.KeyRetention < o.ResultRetention,
 		"%s is less than result_retention, which is %s", formatDuration(o.KeyRetention), formatDuration(o.ResultRetention))
-	err := only("final_status", upstream.Config{NotExecutedStatus: o.NotExecutedStatus, FinalStatus: o.FinalStatus})
-	check("final_status", err != nil, "%v", err)
-	err = only("headers", upstream.Config{Headers: httpHeaders(o.Headers)})
+	for _, status := range o.FinalStatus {
+		err := only("final_status", upstream.Config{NotExecutedStatus: o.NotExecutedStatus, FinalStatus: []int{status}})
+		check("final_status", err != nil, "%v", err)
+	}
+	err := only("headers", upstream.Config{Headers: httpHeaders(o.Headers)})
 	check("headers", err != nil, "%v", err)
 }
 

@@ -151,3 +151,35 @@ func TestSignals(t *testing.T) {
 		t.Errorf("after SIGTERM it ended with %v", err)
 	}
 }
+
+// TestStrayResponse: net/http logs, by the standard log, what an upstream sends unasked. None of it gets into the service's.
+func TestStrayResponse(t *testing.T) {
+	const answer = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 8\r\n\r\n"
+	stray := make(chan struct{})
+	up := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		conn, buffered, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			return
+		}
+		defer conn.Close()
+		_, _ = buffered.WriteString(answer + "\"first!\"")
+		_ = buffered.Flush()
+		<-stray // the connection is idle then
+		_, _ = buffered.WriteString("secret " + answer)
+		_ = buffered.Flush()
+		_, _ = io.Copy(io.Discard, conn)
+	}))
+	defer up.Close()
+	c, log := spawn(t, t.TempDir(), "operations: {a: {url: '"+up.URL+"'}}\n")
+	p, err := post(t.Context(), http.DefaultClient, c.url(), "k", request, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.want(t, http.StatusOK, "first!")
+	close(stray)
+	log.wait(t, "a library logged something: it is left out here, as it may quote what an upstream sent")
+	if strings.Contains(log.text(), "secret") {
+		t.Errorf("the log has what the upstream sent:\n%s", log.text())
+	}
+}

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -22,15 +23,17 @@ import (
 
 // program is the running service.
 type program struct {
-	source    source
-	config    config // replaced by reload, which only Run calls
-	log       *slog.Logger
-	store     atmost.Store
-	engine    *atmost.Engine
-	transport *upstream.Transport
-	listeners []*listener // the public one first
-	ready     atomic.Bool
-	failed    chan error // of a listener that stopped by itself
+	source     source
+	config     config                      // replaced by reload, which only Run calls
+	operations map[string]atmost.Operation // of the engine, likewise
+	log        *slog.Logger
+	store      atmost.Store
+	engine     *atmost.Engine
+	transport  *upstream.Transport
+	listeners  []*listener // the public one first
+	ready      atomic.Bool
+	serving    sync.WaitGroup
+	failed     chan error // of a listener that stopped by itself
 }
 
 // The names of the listeners, in logs.
@@ -65,10 +68,11 @@ func (p *program) open(ctx context.Context, events atmost.Events) error {
 	if err := p.listen(ctx); err != nil {
 		return err
 	}
-	operations, err := build(p.config.Operations, p.transport, p.log)
+	operations, err := p.build(p.config.Operations)
 	if err != nil {
 		return err
 	}
+	p.operations = operations
 	if p.store, err = openStore(p.config, p.log); err != nil {
 		return fmt.Errorf("the store %s cannot be opened: %w", p.config.Store, err)
 	}
@@ -162,7 +166,7 @@ var errForced = errors.New("ended at once, by a second signal")
 func (p *program) Run(ctx context.Context, signals <-chan os.Signal) error {
 	p.announce()
 	for _, l := range p.listeners {
-		go func() { p.failed <- l.serve() }()
+		p.serving.Go(func() { p.failed <- l.serve() }) // there is room for each
 	}
 	p.ready.Store(true)
 	p.log.Info(logReady, "operations", len(p.config.Operations), "pid", os.Getpid())

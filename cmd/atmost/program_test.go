@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -215,6 +216,7 @@ func TestReload(t *testing.T) {
 	up := newGated(t)
 	close(up.open)
 	r := boot(t, "operations:\n  a: {url: '"+up.URL+"'}\n  b: {url: '"+up.URL+"', timeout: 5s}\n  gone: {}\n")
+	a, b := r.operations["a"].Executor, r.operations["b"].Executor
 	const newcomer = `{"operation":"new","payload":1}`
 
 	// One mistake, and everything stays as it is, what is right included.
@@ -229,6 +231,9 @@ func TestReload(t *testing.T) {
 	r.edit(t, "5 s", "6s, headers: {Authorization: secret}", "store: memory", "store: memory\nmax_body: 5")
 	r.signals <- syscall.SIGHUP
 	line := r.log.wait(t, "reloaded").text
+	if r.operations["a"].Executor != a || r.operations["b"].Executor == b {
+		t.Error("an operation lost what it knows of its upstream though it did not change, or kept it though it did")
+	}
 	for _, want := range []string{`"added":["new"]`, `"removed":["gone"]`, `"changed":["b (timeout, probe_settle, headers)"]`} {
 		if !strings.Contains(line, want) {
 			t.Errorf("the log says %s, want %s", line, want)
@@ -243,6 +248,16 @@ func TestReload(t *testing.T) {
 	r.log.wait(t, "reloaded: no operation changed")
 	if strings.Contains(r.log.text(), "secret") {
 		t.Error("a header's value was logged")
+	}
+}
+
+// TestReloadLog: what there is none of is an empty list.
+func TestReloadLog(t *testing.T) {
+	log := newJournal()
+	before, after := map[string]operation{"a": {Timeout: 1}}, map[string]operation{"a": {Timeout: 2}}
+	logDifference(log.logger(), "f", compare(before, after))
+	if want := `"added":[],"removed":[],"changed":["a (timeout)"]`; !strings.Contains(log.text(), want) {
+		t.Errorf("the log says %s, want %s", log.text(), want)
 	}
 }
 
@@ -283,6 +298,29 @@ func TestDrainRefuses(t *testing.T) {
 	r.ended <- nil
 }
 
+// TestCloseWaits: nothing is released under the feet of a listener that is slow to end.
+func TestCloseWaits(t *testing.T) {
+	c := defaultConfig()
+	c.Listen, c.Admin, c.Store = "127.0.0.1:0", "", "memory"
+	p, err := newProgram(t.Context(), source{}, c, newJournal().logger(), atmost.Events{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	closing, ended := make(chan struct{}), false
+	p.serving.Go(func() {
+		<-closing
+		for range 1000 {
+			runtime.Gosched()
+		}
+		ended = true // a race, too, if Close does not wait
+	})
+	close(closing)
+	p.Close()
+	if !ended {
+		t.Error("Close did not wait")
+	}
+}
+
 func TestDrainTimeout(t *testing.T) {
 	up := newGated(t)
 	r := boot(t, "drain_timeout: 0s\noperations:\n  a: {url: '"+up.URL+"'}\n")
@@ -297,6 +335,9 @@ func TestDrainTimeout(t *testing.T) {
 	record, err := r.store.Lookup(t.Context(), atmost.ID{Key: "k"})
 	if err != nil || record.State != atmost.Unknown {
 		t.Errorf("the record is %v, %v", record.State, err)
+	}
+	if n := strings.Count(r.log.text(), `"key_digest"`); n != 1 {
+		t.Errorf("the log tells of it %d times:\n%s", n, r.log.text())
 	}
 }
 

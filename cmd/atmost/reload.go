@@ -29,11 +29,15 @@ func (p *program) reload() {
 }
 
 func (p *program) replaceOperations(next config) error {
-	operations, err := build(next.Operations, p.transport, p.log)
+	operations, err := p.build(next.Operations)
 	if err != nil {
 		return err
 	}
-	return p.engine.SetOperations(operations)
+	if err := p.engine.SetOperations(operations); err != nil {
+		return err
+	}
+	p.operations = operations
+	return nil
 }
 
 func logDifference(log *slog.Logger, file string, d difference) {

@@ -11,7 +11,7 @@ import (
 
 func serveCommand(p process) *cobra.Command {
 	c := &cobra.Command{
-		Use: "serve", Short: "Run the service", Args: cobra.NoArgs,
+		Use: "serve", Short: "Run the service", Args: noArguments,
 		Long: "Runs the service until SIGTERM or SIGINT. SIGHUP reloads the operations from the file.\n" +
 			"Each setting is taken from the flag, else from the environment (ATMOST_LISTEN…), else from the file, else it has its default.",
 	}
@@ -41,7 +41,7 @@ func serve(ctx context.Context, p process, s source) error {
 	if err != nil {
 		return err
 	}
-	log := newLogger(p.stderr, loaded)
+	log := p.newLogger(loaded)
 	service, err := newProgram(ctx, s, loaded, log, atmost.Events{})
 	if err != nil {
 		return err

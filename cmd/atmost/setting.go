@@ -100,20 +100,25 @@ func size[T any](name string, field func(*T) *int64, least, most int64) setting[
 	}
 }
 
-func statuses[T any](name string, field func(*T) *[]int, check func([]int) error) setting[T] {
+func statuses[T any](name string, field func(*T) *[]int, check func(int) error) setting[T] {
 	return setting[T]{
 		name: name, list: true,
 		set: func(into *T, value string) error {
-			list := []int{}
+			list, wrong := []int{}, []string{}
 			for word := range strings.FieldsFuncSeq(value, func(r rune) bool { return r == ',' || r == ' ' }) {
 				n, err := strconv.Atoi(word)
 				if err != nil {
-					return fmt.Errorf("%q is not an HTTP status; write a list of numbers, for example [429, 503]", word)
+					err = fmt.Errorf("%q is not an HTTP status; write a list of numbers, for example [429, 503]", word)
+				} else {
+					err = check(n)
+				}
+				if err != nil {
+					wrong = append(wrong, err.Error())
 				}
 				list = append(list, n)
 			}
-			if err := check(list); err != nil {
-				return err
+			if len(wrong) > 0 {
+				return errors.New(strings.Join(wrong, "; "))
 			}
 			*field(into) = list
 			return nil

@@ -44,7 +44,7 @@ func buildVersion() version {
 func versionCommand(p process) *cobra.Command {
 	var output string
 	c := &cobra.Command{
-		Use: "version", Short: "Print the version of this program", Args: cobra.NoArgs,
+		Use: "version", Short: "Print the version of this program", Args: noArguments,
 		RunE: func(*cobra.Command, []string) error {
 			v := buildVersion()
 			if output == "json" {
