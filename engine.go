@@ -14,7 +14,7 @@ import (
 type Options struct {
 	// Operations are the operations by name; SetOperations replaces them.
 	Operations map[string]Operation
-	// MaxPending bounds the executions accepted and not yet finished, over all operations. Default 4096.
+	// MaxPending bounds the executions accepted and not yet finished, over all operations. Default DefaultMaxPending.
 	MaxPending int
 	// ClaimPatience is how long a request waits for a claim whose fate the store does not know. Default 5 s.
 	ClaimPatience time.Duration
@@ -26,6 +26,9 @@ type Options struct {
 	// Events are told what happens.
 	Events Events
 }
+
+// DefaultMaxPending is the default of Options.MaxPending.
+const DefaultMaxPending = 4096
 
 // MaxHousekeeping is the longest interval that still renews every lease in time.
 const MaxHousekeeping = leaseMargin
@@ -78,7 +81,7 @@ type Engine struct {
 // New starts an engine over store, which stays the caller's to close once Close has returned. It first has the store
 // prove that its claims exclude each other.
 func New(ctx context.Context, store Store, o Options) (*Engine, error) {
-	defaultTo(&o.MaxPending, 4096)
+	defaultTo(&o.MaxPending, DefaultMaxPending)
 	defaultTo(&o.ClaimPatience, 5*time.Second)
 	defaultTo(&o.Housekeeping, time.Second)
 	if o.MaxPending < 1 || o.ClaimPatience < 0 || o.Housekeeping < 0 || o.Housekeeping > MaxHousekeeping {

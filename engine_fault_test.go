@@ -311,9 +311,9 @@ func TestCloseAbandonsWhatDoesNotEnd(t *testing.T) {
 				b.says(a, err, "", atmost.Processing)
 			}
 			b.store.SetDown(false)
-			want, event := atmost.Unknown, "abandoned true"
+			want, event := atmost.Unknown, "abandoned unknown true"
 			if !stored {
-				want, event = atmost.Processing, "abandoned false"
+				want, event = atmost.Processing, "abandoned unknown false"
 			}
 			if r := b.lookup("k"); r.State != want || b.events.get(event) != 1 {
 				b.Errorf("stored as %v; told %v", r.State, b.events.counts)
@@ -391,8 +391,8 @@ func TestWhatIsAbandonedDoesNotBegin(t *testing.T) {
 		if b.target.count("second") != 0 {
 			b.Error("it ran")
 		}
-		if r := b.lookup("second"); r.State != atmost.NotExecuted {
-			b.Errorf("it is stored as %v", r.State)
+		if r := b.lookup("second"); r.State != atmost.NotExecuted || b.events.get("abandoned not_executed true") != 1 {
+			b.Errorf("it is stored as %v; told %v", r.State, b.events.counts)
 		}
 	})
 }

@@ -118,7 +118,9 @@ func (c *tally) events() atmost.Events {
 		Panicked:     func(string, any, []byte) { c.add("panicked") },
 		Settled:      func(r atmost.Record) { c.add("settled " + r.State.String()) },
 		StoreFailed:  func(doing string, _ error) { c.add("store failed to " + doing) },
-		Abandoned:    func(_ atmost.ID, _ string, stored bool) { c.add(fmt.Sprint("abandoned ", stored)) },
+		Abandoned: func(_ atmost.ID, _ string, o atmost.State, stored bool) {
+			c.add(fmt.Sprint("abandoned ", o, " ", stored))
+		},
 	}
 }
 

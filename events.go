@@ -32,9 +32,9 @@ type Events struct {
 	Swept func(dropped, forgotten int)
 	// StoreFailed: the store did not do what doing says.
 	StoreFailed func(doing string, err error)
-	// Abandoned: the engine closed while the attempt ran, so its outcome is unknown; stored tells whether that could
-	// be written.
-	Abandoned func(id ID, operation string, stored bool)
+	// Abandoned: the engine closed before the attempt had ended, so it is Unknown, or, if it had not begun, NotExecuted;
+	// stored tells whether that could be written.
+	Abandoned func(id ID, operation string, outcome State, stored bool)
 }
 
 // Answered describes the answer to one request.
@@ -71,9 +71,9 @@ func Tee(a, b Events) Events {
 		Settled:     func(r Record) { a.Settled(r); b.Settled(r) },
 		Swept:       func(dropped int, forgotten int) { a.Swept(dropped, forgotten); b.Swept(dropped, forgotten) },
 		StoreFailed: func(doing string, err error) { a.StoreFailed(doing, err); b.StoreFailed(doing, err) },
-		Abandoned: func(id ID, operation string, stored bool) {
-			a.Abandoned(id, operation, stored)
-			b.Abandoned(id, operation, stored)
+		Abandoned: func(id ID, operation string, outcome State, stored bool) {
+			a.Abandoned(id, operation, outcome, stored)
+			b.Abandoned(id, operation, outcome, stored)
 		},
 	}
 }
@@ -120,7 +120,7 @@ func (e Events) fill() Events {
 		e.StoreFailed = func(string, error) {}
 	}
 	if e.Abandoned == nil {
-		e.Abandoned = func(ID, string, bool) {}
+		e.Abandoned = func(ID, string, State, bool) {}
 	}
 	return e
 }

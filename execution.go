@@ -339,5 +339,5 @@ func (x *execution) abandon(ctx context.Context) {
 	_, err := x.engine.store.Apply(ctx, x.call.ID, &Finish{Token: x.claim.Token, Outcome: outcome})
 	x.settle(x.claimed)
 	x.engine.hub.release(x.claimed)
-	x.engine.events.Abandoned(x.call.ID, x.op.name, err == nil)
+	x.engine.events.Abandoned(x.call.ID, x.op.name, outcome.State, err == nil)
 }

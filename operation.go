@@ -93,14 +93,20 @@ type operation struct {
 	pending *atomic.Int64
 }
 
-// newOperation fills in the defaults and checks the whole.
-func newOperation(name string, o Operation) (*operation, error) {
+// WithDefaults returns o with its defaults filled in.
+func (o Operation) WithDefaults() Operation {
 	defaultTo(&o.Timeout, DefaultTimeout)
 	defaultTo(&o.Concurrency, DefaultConcurrency)
 	defaultTo(&o.MaxPending, pendingPerSlot*o.Concurrency)
 	defaultTo(&o.ProbeSettle, o.Timeout)
 	defaultTo(&o.ResultRetention, DefaultResultRetention)
 	defaultTo(&o.KeyRetention, max(DefaultKeyRetention, o.ResultRetention))
+	return o
+}
+
+// newOperation fills in the defaults and checks the whole.
+func newOperation(name string, o Operation) (*operation, error) {
+	o = o.WithDefaults()
 	if wrong := validName(name); wrong != "" {
 		return nil, fmt.Errorf("operation %q: its name %s", name, wrong)
 	}
@@ -122,8 +128,10 @@ func newOperation(name string, o Operation) (*operation, error) {
 	case o.KeyRetention < o.ResultRetention || o.KeyRetention > MaxRetention:
 		return nil, fmt.Errorf("operation %q: key_retention %v is not between result_retention %v and %v", name, o.KeyRetention, o.ResultRetention, MaxRetention)
 	}
-	return &operation{Operation: o, name: name,
-		slots: make(chan struct{}, o.Concurrency), fresh: make(chan struct{}, probesAtOnce), probes: make(chan struct{}, probesAtOnce), pending: new(atomic.Int64)}, nil
+	return &operation{
+		Operation: o, name: name,
+		slots: make(chan struct{}, o.Concurrency), fresh: make(chan struct{}, probesAtOnce), probes: make(chan struct{}, probesAtOnce), pending: new(atomic.Int64),
+	}, nil
 }
 
 // succeed takes over what is counted for the operation that had o's name before.
