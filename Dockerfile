@@ -13,10 +13,12 @@ FROM gcr.io/distroless/static-debian12:nonroot
 COPY --from=build /out/atmost /usr/local/bin/atmost
 # The embedded store's directory must belong to the user: a new volume takes over its owner.
 COPY --from=build --chown=nonroot:nonroot /out/data /data
+# Settings of the image are a file, not variables: those would win over a file that is mounted in its place.
+COPY deploy/docker.yaml /etc/atmost/atmost.yaml
 USER nonroot
 WORKDIR /data
 VOLUME /data
 EXPOSE 8080
-ENV ATMOST_LISTEN=:8080 ATMOST_STORE=pebble:/data
+ENV ATMOST_CONFIG=/etc/atmost/atmost.yaml
 ENTRYPOINT ["/usr/local/bin/atmost"]
 CMD ["serve"]

@@ -13,7 +13,11 @@ PKG      ?= ./...
 
 .PHONY: test
 test: need-cc ## run all tests with the race detector
-	$(GO) test -race -timeout $(TIMEOUT) $(PKG)
+	@# go test does not tell of skipped tests, so they leave a note.
+	@notes="$$(mktemp)" || exit 1; trap 'rm -f "$$notes"' EXIT; status=0; \
+	SKIPPED_TESTS="$$notes" $(GO) test -race -timeout $(TIMEOUT) $(PKG) || status=$$?; \
+	if [ -s "$$notes" ]; then echo; echo "NOT TESTED:"; sort -u "$$notes"; fi; \
+	exit $$status
 
 .PHONY: need-cc
 need-cc:
