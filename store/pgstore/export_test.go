@@ -1,0 +1,7 @@
+package pgstore
+
+// WithNow returns o with an SQL expression in the place of the server's clock.
+func WithNow(o Options, now string) Options {
+	o.now = now
+	return o
+}

@@ -1,0 +1,105 @@
+package pgstore
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/atmost-dev/atmost"
+)
+
+// The codes of PostgreSQL's errors that are told apart.
+const (
+	undefinedTable     = "42P01"
+	undefinedFunction  = "42883"
+	undefinedSetting   = "42704"
+	noPrivilege        = "42501"
+	serialization      = "40001"
+	deadlock           = "40P01"
+	completionUnknown  = "40003"
+	lockNotAvailable   = "55P03"
+	adminShutdown      = "57P01"
+	crashShutdown      = "57P02"
+	cannotConnectNow   = "57P03"
+	noPrepared         = "26000"
+	planChanged        = "0A000"
+	protocolViolation  = "08P01"
+	connectionProblems = "08"
+	plainWarning       = "01000"
+)
+
+// fate is what a statement's error says of the statement.
+type fate int
+
+const (
+	// succeeded: there is no error.
+	succeeded fate = iota
+	// undone: it had no effect.
+	undone
+	// again: it had no effect, and may have one when it is repeated.
+	again
+	// held: it had no effect, as a row stayed locked by somebody else.
+	held
+	// ambiguous: it may have had its effect.
+	ambiguous
+)
+
+// fateOf judges the error of a statement that commits by itself.
+func fateOf(err error) fate {
+	var refused *pgconn.PgError
+	switch {
+	case err == nil:
+		return succeeded
+	case errors.Is(err, atmost.ErrAmbiguous):
+		return ambiguous
+	case errors.As(err, &refused):
+		return fateOfCode(refused.Code)
+	case errors.Is(err, errNotSent), pgconn.SafeToRetry(err), errors.Is(err, errCorrupt):
+		return undone
+	}
+	return ambiguous
+}
+
+func fateOfCode(code string) fate {
+	switch code {
+	case serialization, deadlock, noPrepared, planChanged:
+		return again
+	case lockNotAvailable:
+		return held
+	case completionUnknown, adminShutdown, crashShutdown, cannotConnectNow:
+		return ambiguous
+	}
+	if strings.HasPrefix(code, connectionProblems) {
+		return ambiguous
+	}
+	return undone
+}
+
+// errNotSent is wrapped by the error of a statement that never left.
+var errNotSent = errors.New("the database cannot be used at the moment")
+
+// errTimeout is the error of a call whose time ended before anything was sent.
+var errTimeout = fmt.Errorf("pgstore: %w: the time-out ended", errNotSent)
+
+// failed makes a call's error of its statement's.
+func failed(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case fateOf(err) == ambiguous && !errors.Is(err, atmost.ErrAmbiguous):
+		return fmt.Errorf("pgstore: %w: %w", atmost.ErrAmbiguous, err)
+	}
+	return fmt.Errorf("pgstore: %w", err)
+}
+
+// lost reports whether err tells that a connection is gone, and others may be.
+func lost(err error) bool {
+	var refused *pgconn.PgError
+	if errors.As(err, &refused) {
+		f := fateOfCode(refused.Code)
+		return f == ambiguous
+	}
+	return err != nil && !errors.Is(err, errNotSent) && !errors.Is(err, errCorrupt)
+}

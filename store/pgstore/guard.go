@@ -1,0 +1,187 @@
+package pgstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/atmost-dev/atmost"
+)
+
+// errForgotten is the answer of a guarded store where it may have forgotten a claim.
+var errForgotten = &atmost.Error{
+	Code:    atmost.CodeOutcomeUnknown,
+	Message: "the database was replaced by a standby and may have forgotten this key",
+}
+
+// currentTimeline is the server's; it changes when a standby is promoted.
+const currentTimeline = `substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)`
+
+// guard is what may not be claimed as the database may have forgotten it, as read with a record.
+type guard struct {
+	since    *int64 // nil: not guarded
+	version  int64
+	admitted bool // the record's scope is
+	current  bool // it speaks of the server as it is
+}
+
+// forgot reports whether something may have happened to an aged record that the database does not know of, such that a
+// claim of it could be a second run.
+func (g guard) forgot(r atmost.Record) bool {
+	if g.since == nil || g.admitted {
+		return false
+	}
+	return r.State == atmost.Absent || r.State == atmost.NotExecuted && int64(r.UpdatedAt) <= *g.since
+}
+
+// server is what a connection leads to.
+type server struct {
+	recovering, readOnly, synchronous bool
+	fsync, commit, system, timeline   string
+}
+
+const inspectServer = `SELECT pg_is_in_recovery(), current_setting('transaction_read_only') = 'on',
+	current_setting('synchronous_standby_names') <> '', current_setting('fsync'), current_setting('synchronous_commit')`
+
+const inspectIdentity = `SELECT (SELECT system_identifier::text FROM pg_control_system()), ` + currentTimeline
+
+// inspect refuses a connection to a server that cannot be relied on, and notices when it is another than before. It is done
+// for every new connection, and every second.
+func (s *Store) inspect(ctx context.Context, conn *pgx.Conn) error {
+	var v server
+	if err := conn.QueryRow(ctx, inspectServer).Scan(&v.recovering, &v.readOnly, &v.synchronous, &v.fsync, &v.commit); err != nil {
+		return err
+	}
+	if err := s.reliable(v); err != nil {
+		return err
+	}
+	v.synchronous = v.synchronous && v.commit != "off" && v.commit != "local"
+	if !s.anonymous {
+		if err := conn.QueryRow(ctx, inspectIdentity).Scan(&v.system, &v.timeline); err != nil {
+			return err
+		}
+	}
+	if err := s.identify(ctx, conn, v); err != nil {
+		return err
+	}
+	s.synchronous.Store(v.synchronous)
+	return nil
+}
+
+func (s *Store) reliable(v server) error {
+	off := v.fsync == "off" || v.commit == "off" || v.commit == "local" && v.synchronous
+	switch {
+	case v.recovering:
+		return errors.New("the server is in recovery: a standby, or not yet promoted")
+	case v.readOnly:
+		return errors.New("the server, or this role's default, is read-only")
+	case off && !s.options.UnsafeDurability:
+		return fmt.Errorf("the server acknowledges what it can lose (fsync is %s, synchronous_commit is %s): the promise cannot be kept", v.fsync, v.commit)
+	}
+	return nil
+}
+
+// identify compares the server with the one that the database was used on, and writes down what differs.
+func (s *Store) identify(ctx context.Context, conn *pgx.Conn, v server) error {
+	var known server
+	var since *int64
+	if err := conn.QueryRow(ctx, `SELECT system, timeline, synchronous, guarded_since FROM atmost_meta WHERE id = 1`).
+		Scan(&known.system, &known.timeline, &known.synchronous, &since); err != nil {
+		return err
+	}
+	s.guarded.Store(since != nil)
+	switch {
+	case known.system == "":
+		_, err := conn.Exec(ctx, `UPDATE atmost_meta SET system = $1, timeline = $2, synchronous = $3 WHERE id = 1 AND system = ''`,
+			orUnknown(v.system), v.timeline, v.synchronous)
+		return err
+	case known.system != orUnknown(v.system):
+		return fmt.Errorf("this database was copied to another server (its system identifier is %s, it was %s): what happened on the first since then is not known", v.system, known.system)
+	case known.timeline != v.timeline:
+		return s.replaced(ctx, conn, known, v)
+	case known.synchronous != v.synchronous:
+		_, err := conn.Exec(ctx, `UPDATE atmost_meta SET synchronous = $1 WHERE id = 1 AND timeline = $2`, v.synchronous, v.timeline)
+		return err
+	}
+	return nil
+}
+
+func orUnknown(system string) string {
+	if system == "" {
+		return "unknown"
+	}
+	return system
+}
+
+// replaced writes down that a standby was promoted. Where commits did not wait for it, it may have missed some.
+func (s *Store) replaced(ctx context.Context, conn *pgx.Conn, known, v server) error {
+	if known.synchronous {
+		_, err := conn.Exec(ctx, `UPDATE atmost_meta SET timeline = $1, synchronous = $2 WHERE id = 1 AND timeline = $3`,
+			v.timeline, v.synchronous, known.timeline)
+		return err
+	}
+	_, err := conn.Exec(ctx, s.sql(`WITH noticed AS (
+		UPDATE atmost_meta SET timeline = $1, synchronous = $2, guarded_since = {now}, guard_version = guard_version + 1
+		WHERE id = 1 AND timeline = $3 RETURNING id)
+		DELETE FROM atmost_admitted WHERE EXISTS (SELECT FROM noticed)`), v.timeline, v.synchronous, known.timeline)
+	if err != nil {
+		return err
+	}
+	s.guarded.Store(true)
+	s.options.Logger.Error("a standby without all that was acknowledged may have been promoted: new keys are refused until they are admitted",
+		"timeline", v.timeline, "before", known.timeline)
+	return nil
+}
+
+// reinspect looks at the server again. It fails where the server is not to be used any more.
+func (s *Store) reinspect(ctx context.Context) error {
+	conn, err := s.pool.Acquire(ctx)
+	if err != nil {
+		return fmt.Errorf("pgstore: %w: %w", errNotSent, err)
+	}
+	defer conn.Release()
+	if err := s.inspect(ctx, conn.Conn()); err != nil {
+		s.pool.Reset()
+		return fmt.Errorf("pgstore: %w: %w", errNotSent, err)
+	}
+	return nil
+}
+
+// Guarded reports whether the database may have forgotten claims, because a standby was promoted that commits had not waited for:
+// claims of absent keys, and of keys that were not executed before that, are refused in all scopes that were not admitted.
+// It is up to a second old.
+func (s *Store) Guarded() bool { return s.guarded.Load() }
+
+// Admit lifts the guard from one scope, for all instances. When it returns without an error, that is durable.
+func (s *Store) Admit(ctx context.Context, scope string) error {
+	return s.admit(ctx, `WITH lifted AS (
+		UPDATE atmost_meta SET guard_version = guard_version + 1 WHERE id = 1 AND guarded_since IS NOT NULL RETURNING id)
+		INSERT INTO atmost_admitted SELECT $1 WHERE EXISTS (SELECT FROM lifted) ON CONFLICT DO NOTHING`, scope)
+}
+
+// AdmitAll lifts the guard, for all instances. When it returns without an error, that is durable.
+func (s *Store) AdmitAll(ctx context.Context) error {
+	return s.admit(ctx, `WITH lifted AS (
+		UPDATE atmost_meta SET guarded_since = NULL, guard_version = guard_version + 1 WHERE id = 1 RETURNING id)
+		DELETE FROM atmost_admitted WHERE EXISTS (SELECT FROM lifted)`)
+}
+
+func (s *Store) admit(ctx context.Context, sql string, args ...any) error {
+	s.calls.Add(1)
+	defer s.calls.Done()
+	ctx, cancel := s.bound(ctx)
+	defer cancel()
+	if _, err := s.run(ctx, statement{sql: sql, args: arguments(args...), wrote: anyRow, lockWait: s.options.Timeout / loneLockShare}); err != nil {
+		return failed(err)
+	}
+	return s.reinspect(ctx)
+}
+
+// withoutIdentity reports whether err says that this server tells no identity, as managed ones may not.
+func withoutIdentity(err error) bool {
+	var refused *pgconn.PgError
+	return errors.As(err, &refused) && (refused.Code == undefinedFunction || refused.Code == noPrivilege)
+}

@@ -1,0 +1,58 @@
+package pgstore
+
+import (
+	"errors"
+	"log/slog"
+	"time"
+)
+
+// The defaults of Options.
+const (
+	DefaultMaxConns  = 16
+	DefaultBatchSize = 128
+	DefaultTimeout   = 5 * time.Second
+)
+
+// Options are all optional.
+type Options struct {
+	// MaxConns bounds the connections to the database. DefaultMaxConns if 0.
+	MaxConns int
+	// BatchSize bounds how many requests share a statement. DefaultBatchSize if 0.
+	BatchSize int
+	// Linger is how long a statement waits for requests to share it. With 0, the default, it takes what waits already when
+	// its turn comes.
+	Linger time.Duration
+	// Timeout bounds every call. DefaultTimeout if 0.
+	Timeout time.Duration
+	// UnsafeDurability accepts a server that acknowledges what a crash of it can take back.
+	UnsafeDurability bool
+	// Logger is told what operators should know, slog.Default if nil.
+	Logger *slog.Logger
+
+	now string // tests': an SQL expression instead of the server's clock
+}
+
+func (o Options) withDefaults() (Options, error) {
+	if o.MaxConns < 0 || o.BatchSize < 0 || o.Linger < 0 || o.Timeout < 0 {
+		return o, errors.New("pgstore: negative option")
+	}
+	if o.MaxConns == 0 {
+		o.MaxConns = DefaultMaxConns
+	}
+	if o.BatchSize == 0 {
+		o.BatchSize = DefaultBatchSize
+	}
+	if o.Timeout == 0 {
+		o.Timeout = DefaultTimeout
+	}
+	if o.Logger == nil {
+		o.Logger = slog.Default()
+	}
+	if o.now == "" {
+		o.now = serverClock
+	}
+	return o, nil
+}
+
+// serverClock is the server's time in microseconds since the Unix epoch.
+const serverClock = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"

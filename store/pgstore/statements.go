@@ -1,0 +1,197 @@
+package pgstore
+
+import (
+	"fmt"
+	"strings"
+)
+
+// insertable are the columns of a row, each with its type, as the arguments of a statement are named.
+var insertable = [...][2]string{
+	{"fence", "bigint"},
+	{"deadline", "bigint"},
+	{"created_at", "bigint"},
+	{"updated_at", "bigint"},
+	{"result_expires", "bigint"},
+	{"key_expires", "bigint"},
+	{"due", "bigint"},
+	{"result_retention", "bigint"},
+	{"key_retention", "bigint"},
+	{"attempt", "integer"},
+	{"contradictions", "integer"},
+	{"upstream_status", "integer"},
+	{"state", "smallint"},
+	{"settled_by", "smallint"},
+	{"not_kept", "smallint"},
+	{"on_unknown", "smallint"},
+	{"executed_by", "smallint"},
+	{"scope", "text"},
+	{"key", "text"},
+	{"operation", "text"},
+	{"algorithm", "text"},
+	{"digest", "bytea"},
+	{"token", "bytea"},
+	{"message", "bytea"},
+	{"past", "bytea"},
+	{"result", "bytea"},
+}
+
+// statements are the texts of what a store sends often.
+type statements struct {
+	readOne, readMany, insert, update string
+	claim, finish, renew              together
+	due, forget, rewrite              string
+	list                              map[bool]string // by: unknown, else processing
+}
+
+// together is a statement in two forms: for many calls, whose arguments are arrays, and for one.
+type together struct{ many, one string }
+
+// sql fills in what depends on the store: its clock, and how the server tells its timeline.
+func (s *Store) sql(text string) string {
+	timeline := currentTimeline
+	if s.anonymous {
+		timeline = "m.timeline"
+	}
+	return strings.NewReplacer("{now}", s.options.now, "{timeline}", timeline, "{columns}", columns,
+		"{lag}", fmt.Sprint(forgetLag.Microseconds())).Replace(text)
+}
+
+// open is the part of a condition that holds while nothing is guarded.
+const unguarded = `EXISTS (SELECT FROM atmost_meta m WHERE m.id = 1 AND m.guarded_since IS NULL AND m.timeline = {timeline})`
+
+// asJudged is the part of a condition that holds while the guard is what a claim was judged by.
+const asJudged = `EXISTS (SELECT FROM atmost_meta m WHERE m.id = 1 AND m.guard_version = @guard AND m.timeline = {timeline})`
+
+func (s *Store) prepare() statements {
+	var names, values, sets, nulls []string
+	for _, c := range insertable {
+		names = append(names, c[0])
+		values = append(values, "@"+c[0]+"::"+c[1])
+		if c[0] != "scope" && c[0] != "key" {
+			sets = append(sets, c[0]+" = @"+c[0])
+		}
+	}
+	for c := range strings.SplitSeq(columns, ",") {
+		name := strings.TrimPrefix(strings.TrimSpace(c), "r.")
+		nulls = append(nulls, "NULL::"+typeOf(name))
+	}
+	all := strings.Join(names, ", ")
+	return statements{
+		readOne: s.sql(`SELECT {now}, m.guarded_since, m.guard_version, m.timeline = {timeline},
+			EXISTS (SELECT FROM atmost_admitted a WHERE a.scope = $1), {columns}
+			FROM atmost_meta m LEFT JOIN atmost_records r ON r.scope = $1 AND r.key = $2 WHERE m.id = 1`),
+		readMany: s.sql(`SELECT {now}, r.scope, r.key, {columns} FROM unnest($1::text[], $2::text[]) AS i(scope, key)
+			CROSS JOIN LATERAL (SELECT * FROM atmost_records r WHERE r.scope = i.scope AND r.key = i.key OFFSET 0) r`),
+		insert: s.sql(`INSERT INTO atmost_records (version, ` + all + `) SELECT @fence::bigint, ` + strings.Join(values, ", ") +
+			` WHERE ` + asJudged + ` ON CONFLICT DO NOTHING`),
+		update: s.sql(`UPDATE atmost_records SET version = version + 1, ` + strings.Join(sets, ", ") +
+			` WHERE scope = @scope AND key = @key AND version = @version AND {now} < @until
+			AND (NOT @claim::boolean OR ` + asJudged + `)`),
+		claim:  together{many: s.sql(claimMany(all, strings.Join(nulls, ", "))), one: s.sql(claimOne(all))},
+		finish: together{many: s.sql(finishOf(finishedMany)), one: s.sql(finishOf(finishedOne))},
+		renew:  together{many: s.sql(renewOf(renewedMany)), one: s.sql(renewOf(renewedOne))},
+		due: s.sql(`SELECT {now}, r.scope, r.key, {columns} FROM atmost_records r
+			WHERE r.due IS NOT NULL AND r.due <= {now} ORDER BY r.due LIMIT $1`),
+		forget:  forgetMany,
+		rewrite: rewriteMany,
+		list:    map[bool]string{false: s.sql(listOf(1)), true: s.sql(listOf(5))},
+	}
+}
+
+func typeOf(column string) string {
+	for _, c := range insertable {
+		if c[0] == column {
+			return c[1]
+		}
+	}
+	return "bigint" // version
+}
+
+// claimMany claims what is absent, and reads what is not. It neither waits for nor locks a row that is there; what another
+// claim is just inserting it skips, once that is done.
+func claimMany(all, nulls string) string {
+	return `WITH t AS MATERIALIZED (SELECT {now} AS now),
+	seen AS MATERIALIZED (
+		SELECT i.s, i.k, i.o, i.a, i.d, i.tk, i.lease, i.rr, i.kr, i.ou, i.eb, r.*
+		FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bytea[], $6::bytea[], $7::bigint[], $8::bigint[],
+			$9::bigint[], $10::smallint[], $11::smallint[]) AS i(s, k, o, a, d, tk, lease, rr, kr, ou, eb)
+		LEFT JOIN LATERAL (SELECT * FROM atmost_records r WHERE r.scope = i.s AND r.key = i.k OFFSET 0) r ON true),
+	made AS (
+		INSERT INTO atmost_records (version, ` + all + `)
+		SELECT t.now, t.now, t.now + n.lease, t.now, t.now, 0, 0, t.now + n.lease, n.rr, n.kr, 1, 0, 0, 1, 0, 0, n.ou, n.eb,
+			n.s, n.k, n.o, n.a, n.d, n.tk, NULL, NULL, NULL
+		FROM seen n CROSS JOIN t WHERE n.version IS NULL AND ` + unguarded + `
+		ON CONFLICT DO NOTHING RETURNING scope, key)
+	SELECT t.now, r.scope, r.key, {columns} FROM seen r CROSS JOIN t WHERE r.version IS NOT NULL
+	UNION ALL SELECT t.now, made.scope, made.key, ` + nulls + ` FROM made CROSS JOIN t`
+}
+
+// claimOne claims if nothing is there. It returns the time, or no row. If there is a row it can wait for who holds that.
+func claimOne(all string) string {
+	return `INSERT INTO atmost_records (version, ` + all + `)
+		SELECT t.now, t.now, t.now + $7::bigint, t.now, t.now, 0, 0, t.now + $7::bigint, $8::bigint, $9::bigint, 1, 0, 0, 1, 0, 0,
+			$10::smallint, $11::smallint, $1::text, $2::text, $3::text, $4::text, $5::bytea, $6::bytea, NULL, NULL, NULL
+		FROM (SELECT {now} AS now OFFSET 0) t WHERE ` + unguarded + ` ON CONFLICT DO NOTHING RETURNING fence`
+}
+
+// withoutResult are the columns of a row whose result the caller has.
+var withoutResult = strings.TrimSuffix(columns, "r.result") + "NULL::bytea"
+
+// The reports of finishOf.
+const (
+	finishedMany = `unnest($1::text[], $2::text[], $3::bytea[], $4::smallint[], $5::smallint[], $6::integer[], $7::bytea[],
+		$8::bytea[], $9::boolean[]) AS i(scope, key, token, state, not_kept, status, message, result, drops)`
+	finishedOne = `(SELECT $1::text AS scope, $2::text AS key, $3::bytea AS token, $4::smallint AS state, $5::smallint AS not_kept,
+		$6::integer AS status, $7::bytea AS message, $8::bytea AS result, $9::boolean AS drops) i`
+)
+
+// finishOf writes reports that come in time.
+func finishOf(reports string) string {
+	return `WITH t AS MATERIALIZED (SELECT {now} AS now)
+	UPDATE atmost_records r SET version = r.version + 1, state = i.state, settled_by = 0, not_kept = i.not_kept,
+		upstream_status = i.status, message = i.message, result = i.result, updated_at = t.now, deadline = least(r.deadline, t.now),
+		result_expires = CASE WHEN i.state IN (2, 3) THEN t.now + r.result_retention / 1000 ELSE 0 END,
+		key_expires = t.now + greatest(r.key_retention, r.result_retention) / 1000,
+		due = CASE WHEN i.drops AND r.result_retention / 1000 < r.key_retention / 1000 THEN t.now + r.result_retention / 1000
+			ELSE t.now + greatest(r.key_retention, r.result_retention) / 1000 + {lag} END
+	FROM ` + reports + ` CROSS JOIN t
+	WHERE r.scope = i.scope AND r.key = i.key AND r.token = i.token AND r.state = 1 AND r.deadline > {now}
+	RETURNING t.now, r.scope, r.key, ` + withoutResult
+}
+
+// The renewals of renewOf.
+const (
+	renewedMany = `unnest($1::text[], $2::text[], $3::bytea[], $4::bigint[]) AS i(scope, key, token, lease)`
+	renewedOne  = `(SELECT $1::text AS scope, $2::text AS key, $3::bytea AS token, $4::bigint AS lease) i`
+)
+
+// renewOf moves deadlines that have not passed.
+func renewOf(renewals string) string {
+	return `WITH t AS MATERIALIZED (SELECT {now} AS now)
+	UPDATE atmost_records r SET version = r.version + 1, deadline = t.now + i.lease, updated_at = t.now, due = t.now + i.lease
+	FROM ` + renewals + ` CROSS JOIN t
+	WHERE r.scope = i.scope AND r.key = i.key AND r.token = i.token AND r.state = 1 AND r.deadline > {now}
+		AND r.deadline < t.now + i.lease
+	RETURNING t.now, r.scope, r.key, {columns}`
+}
+
+// mine are the rows of a sweep that are still as it read them, and that nobody holds.
+const mine = `WITH mine AS (SELECT r.scope, r.key, i.n FROM unnest($1::text[], $2::text[], $3::bigint[]) WITH ORDINALITY AS i(scope, key, version, n)
+	JOIN atmost_records r ON r.scope = i.scope AND r.key = i.key AND r.version = i.version FOR UPDATE OF r SKIP LOCKED)`
+
+const forgetMany = mine + `
+	DELETE FROM atmost_records r USING mine WHERE r.scope = mine.scope AND r.key = mine.key RETURNING r.scope, r.key`
+
+// rewriteMany writes what time makes of rows: none that it changes keeps its result.
+const rewriteMany = mine + `, new AS (SELECT * FROM unnest($4::smallint[], $5::smallint[], $6::smallint[], $7::integer[], $8::bytea[],
+		$9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[]) WITH ORDINALITY
+		AS i(state, settled_by, not_kept, status, message, updated_at, deadline, result_expires, key_expires, due, n))
+	UPDATE atmost_records r SET version = r.version + 1, state = new.state, settled_by = new.settled_by, not_kept = new.not_kept,
+		upstream_status = new.status, message = new.message, result = NULL, updated_at = new.updated_at, deadline = new.deadline,
+		result_expires = new.result_expires, key_expires = new.key_expires, due = new.due
+	FROM mine JOIN new ON new.n = mine.n WHERE r.scope = mine.scope AND r.key = mine.key RETURNING r.scope, r.key`
+
+func listOf(state int) string {
+	return fmt.Sprintf(`SELECT {now}, r.scope, r.key, {columns} FROM atmost_records r
+		WHERE r.state = %d AND (r.scope, r.key) > ($1, $2) ORDER BY r.scope, r.key LIMIT $3`, state)
+}
