@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/atmost-dev/atmost/internal/skip"
 )
 
 // transcript is what a command printed, for tests to wait for.
@@ -129,7 +131,7 @@ func quickstart(t *testing.T, url string) {
 	t.Helper()
 	const dir = "../../examples/quickstart/"
 	if _, err := exec.LookPath("curl"); err != nil {
-		t.Log("SKIPPED: the README's quick start is not tried, as curl is not installed (apt-get install curl)")
+		skip.Note(t, "the README's quick start: curl is not installed (apt-get install curl)")
 		return
 	}
 	script, err := os.ReadFile(dir + "charge.sh")

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/atmost-dev/atmost"
+	"github.com/atmost-dev/atmost/internal/skip"
 )
 
 // example is a program in examples/retry.
@@ -158,7 +159,7 @@ func TestRetryExamples(t *testing.T) {
 	for _, e := range examples {
 		t.Run(e.file, func(t *testing.T) {
 			if missing := e.missing(); missing != "" {
-				skip(t, fmt.Sprintf("examples/retry/%s WAS NOT RUN: %s", e.file, missing))
+				skip.Test(t, fmt.Sprintf("examples/retry/%s WAS NOT RUN: %s", e.file, missing))
 			}
 			for _, p := range plays[e.file] {
 				t.Run(p.name, func(t *testing.T) {
@@ -170,22 +171,6 @@ func TestRetryExamples(t *testing.T) {
 			}
 		})
 	}
-}
-
-// skip skips the test. Why is noted for make test, as go test keeps it to itself.
-func skip(t *testing.T, why string) {
-	t.Helper()
-	if notes := os.Getenv("SKIPPED_TESTS"); notes != "" {
-		f, err := os.OpenFile(notes, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
-		if err != nil {
-			t.Fatal(err)
-		}
-		_, err = f.WriteString(why + "\n")
-		if err := errors.Join(err, f.Close()); err != nil {
-			t.Fatal(err)
-		}
-	}
-	t.Skip(why)
 }
 
 // missing says what an example needs and is not there.
