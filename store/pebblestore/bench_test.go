@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"runtime/debug"
 	"slices"
 	"strconv"
 	"sync"
@@ -194,7 +193,6 @@ func BenchmarkMillionRecords(b *testing.B) {
 	}
 	running.Wait()
 	filled := time.Since(start)
-	debug.FreeOSMemory()
 	resident := residentMiB(b)
 	shut(s)
 	s, openFull := opened()
@@ -208,7 +206,7 @@ func BenchmarkMillionRecords(b *testing.B) {
 		apply(b, s, benchID(4_000_000_000+n), benchClaim(n))
 	}
 	b.ReportMetric(float64(s.Stats().DiskBytes)/float64(records), "disk-B/record")
-	b.ReportMetric(resident, "RSS-MiB")
+	b.ReportMetric(resident, "peak-RSS-MiB")
 	b.ReportMetric(openEmpty, "open-empty-ms")
 	b.ReportMetric(openFull, "open-full-ms")
 	b.ReportMetric(claimEmpty, "claim-empty-µs")
@@ -235,13 +233,14 @@ func median(b *testing.B, times int, f func(n int)) float64 {
 }
 
 func residentMiB(b *testing.B) float64 {
-	status, err := os.ReadFile("/proc/self/statm")
+	status, err := os.ReadFile("/proc/self/status")
 	if err != nil {
 		b.Skip("there is no /proc")
 	}
-	pages, err := strconv.Atoi(string(bytes.Fields(status)[1]))
+	_, line, _ := bytes.Cut(status, []byte("VmHWM:"))
+	kib, err := strconv.Atoi(string(bytes.Fields(line)[0]))
 	if err != nil {
 		b.Fatal(err)
 	}
-	return float64(pages) * float64(os.Getpagesize()) / (1 << 20)
+	return float64(kib) / 1024
 }
