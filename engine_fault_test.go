@@ -454,7 +454,7 @@ func TestTheLeaseOfAnAmbiguousClaimCountsFromItsFirstTry(t *testing.T) {
 		b.store.Next(storetest.AmbiguousDone, storetest.Of[*atmost.Claim])
 		again := b.store.Next(storetest.Blocked, storetest.Of[*atmost.Claim])
 		p := b.start(call("k"))
-		pass(20 * time.Second) // more than the lease has to spare
+		pass(20*time.Second + 500*time.Millisecond) // more than the lease has to spare, and no moment at which leases are renewed
 		again.Release()
 		a, err := p.wait()
 		b.says(a, err, atmost.CodeExecutionNotStarted, atmost.NotExecuted)
