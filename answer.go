@@ -182,8 +182,7 @@ func (e *Engine) Status(ctx context.Context, id ID, wait time.Duration) (Record,
 
 // refused makes the API's error of a store's.
 func (e *Engine) refused(doing string, err error) error {
-	var refusal *Error
-	if errors.As(err, &refusal) {
+	if refusal := refusalOf(err); refusal != nil {
 		return refusal
 	}
 	e.events.StoreFailed(doing, err)

@@ -170,6 +170,9 @@ func TestNothingIsAnsweredBeforeItIsDurable(t *testing.T) {
 		a, err := first.wait()
 		b.says(a, err, "", atmost.Processing)
 		synctest.Wait()
+		if accepted, unstored := b.Pending(); accepted != 1 || unstored != 1 {
+			b.Errorf("%d accepted, %d unstored", accepted, unstored)
+		}
 		b.store.SetDown(false)
 		a, err = b.execute(call("k"))
 		b.says(a, err, "", atmost.Processing)

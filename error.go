@@ -120,9 +120,16 @@ func CodeOf(err error) Code {
 	if err == nil {
 		return ""
 	}
-	var e *Error
-	if errors.As(err, &e) {
-		return e.Code
+	if refusal := refusalOf(err); refusal != nil {
+		return refusal.Code
 	}
 	return CodeInternal
+}
+
+// refusalOf returns the *Error that err is or wraps, nil if there is none. A store's error that has none says that the event was
+// not judged.
+func refusalOf(err error) *Error {
+	var e *Error
+	errors.As(err, &e)
+	return e
 }

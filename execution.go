@@ -141,8 +141,7 @@ var errUnconfirmed = &Error{Code: CodeStoreUnavailable, Message: "the store did 
 func (x *execution) settleClaim(ctx context.Context) (Step, error) {
 	for pause := minPause; ; pause = min(2*pause, maxPause) {
 		step, err := x.apply(ctx)
-		var refusal *Error
-		if err == nil || errors.As(err, &refusal) {
+		if err == nil || refusalOf(err) != nil {
 			return step, err
 		}
 		x.engine.events.StoreFailed("claim", err)
@@ -250,16 +249,16 @@ func (x *execution) finish(o Outcome) {
 	event := &Finish{Token: x.claim.Token, Outcome: o.whole()}
 	for pause := minPause; ; pause = min(2*pause, maxPause) {
 		step, err := e.store.Apply(context.WithoutCancel(e.base), x.call.ID, event)
-		var refusal *Error
-		if err == nil || errors.As(err, &refusal) {
+		if refusal := refusalOf(err); err == nil || refusal != nil {
 			x.finished(step, refusal, e.clock.Elapsed()-begin)
 			return
 		}
 		e.events.StoreFailed("finish", err)
-		e.unstored.Add(1)
-		again := e.pause(pause)
-		e.unstored.Add(-1)
-		if !again {
+		if pause == minPause { // the first try
+			e.unstored.Add(1)
+			defer e.unstored.Add(-1)
+		}
+		if !e.pause(pause) {
 			x.leave()
 			x.settle(x.claimed)
 			return
@@ -320,11 +319,10 @@ func (x *execution) renew(ctx context.Context) {
 		return
 	}
 	_, err := e.store.Apply(ctx, x.call.ID, &Renew{Token: x.claim.Token, Lease: x.claim.Lease})
-	var refusal *Error
 	switch {
 	case err == nil:
 		x.leaseEnd.Store(int64(sent + leaseLasts(x.claim.Lease)))
-	case !errors.As(err, &refusal): // a lost lease shows when the attempt is finished
+	case refusalOf(err) == nil: // a lost lease shows when the attempt is finished
 		e.events.StoreFailed("renew", err)
 	}
 }

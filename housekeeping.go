@@ -7,7 +7,7 @@ import (
 
 const (
 	sweepBatch = 1000
-	// atOnce bounds the renewals under way at a time.
+	// atOnce bounds the attempts that are renewed, or abandoned, at a time.
 	atOnce = 16
 )
 
@@ -76,7 +76,7 @@ func (e *Engine) renew() {
 	}
 }
 
-// each calls f for every attempt under way, several at a time.
+// each calls f for every attempt under way, atOnce at a time.
 func (e *Engine) each(f func(*execution)) {
 	e.mu.Lock()
 	all := make([]*execution, 0, len(e.running))
@@ -84,25 +84,16 @@ func (e *Engine) each(f func(*execution)) {
 		all = append(all, x)
 	}
 	e.mu.Unlock()
-	group := newGroup()
+	var (
+		slots = make(chan struct{}, atOnce)
+		calls sync.WaitGroup
+	)
 	for _, x := range all {
-		group.run(func() { f(x) })
+		slots <- struct{}{}
+		calls.Go(func() {
+			defer func() { <-slots }()
+			f(x)
+		})
 	}
-	group.all.Wait()
-}
-
-// group runs functions, at most atOnce at a time.
-type group struct {
-	slots chan struct{}
-	all   sync.WaitGroup
-}
-
-func newGroup() *group { return &group{slots: make(chan struct{}, atOnce)} }
-
-func (g *group) run(f func()) {
-	g.slots <- struct{}{}
-	g.all.Go(func() {
-		defer func() { <-g.slots }()
-		f()
-	})
+	calls.Wait()
 }

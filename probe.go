@@ -116,11 +116,11 @@ func (e *Engine) ask(op *operation, r Record) {
 		return
 	}
 	step, err := e.store.Apply(context.WithoutCancel(e.base), r.ID, &Resolve{Attempt: r.Attempt, Outcome: outcome.whole(), Settle: op.ProbeSettle})
-	switch CodeOf(err) {
-	case "":
+	switch {
+	case err == nil:
 		e.events.Settled(step.Record)
 		e.hub.settle(step.Record)
-	case CodeInternal: // not a refusal
+	case refusalOf(err) == nil: // else it was settled otherwise, or it is too early
 		e.events.StoreFailed("resolve", err)
 	}
 }
