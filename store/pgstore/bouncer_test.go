@@ -8,6 +8,7 @@ import (
 
 	"github.com/atmost-dev/atmost"
 	"github.com/atmost-dev/atmost/internal/pgtest"
+	"github.com/atmost-dev/atmost/internal/skip"
 	"github.com/atmost-dev/atmost/store/pgstore"
 	"github.com/atmost-dev/atmost/store/storetest"
 )
@@ -40,7 +41,7 @@ func TestBouncer(t *testing.T) {
 	}
 	t.Run("Suite", func(t *testing.T) {
 		if os.Getenv("CI") == "" {
-			t.Skip("the suite takes long behind PgBouncer: set CI to run it")
+			skip.Test(t, "storetest behind PgBouncer: it takes long, set CI to run it")
 		}
 		direct := migrated(t, pgtest.Database(t))
 		url := pgtest.Bouncer(t, direct)
