@@ -246,7 +246,7 @@ func (x *execution) execute(a Attempt) (o Outcome) {
 // leaves its place to another, and all who wait for it are answered.
 func (x *execution) finish(o Outcome) {
 	e, begin := x.engine, x.engine.clock.Elapsed()
-	event := &Finish{Token: x.claim.Token, Outcome: o.whole()}
+	event := &Finish{Token: x.claim.Token, Outcome: o.whole(), Claimed: &x.claimed}
 	for pause := minPause; ; pause = min(2*pause, maxPause) {
 		step, err := e.store.Apply(context.WithoutCancel(e.base), x.call.ID, event)
 		if refusal := refusalOf(err); err == nil || refusal != nil {

@@ -138,6 +138,9 @@ func (e *Renew) apply(r Record, now Time) (Step, error) {
 type Finish struct {
 	Token   Token
 	Outcome Outcome
+	// Claimed is the record that the claim with Token was answered with, if the reporter still has it. It decides nothing: a store
+	// may make the record that it answers with of it, instead of reading what it holds.
+	Claimed *Record
 }
 
 func (e *Finish) apply(r Record, now Time) (Step, error) {

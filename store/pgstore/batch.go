@@ -10,8 +10,12 @@ import (
 	"github.com/atmost-dev/atmost"
 )
 
-// batchesAtOnce is how many statements of one kind are under way at most: fewer carry more each.
-const batchesAtOnce = 2
+// One statement of a kind is under way at a time, as fewer carry more each, unless that would hold up others: when more wait than
+// one statement takes, or when none has begun for as long as stalled, up to batchesAtOnce are.
+const (
+	batchesAtOnce = 4
+	stalled       = 50 * time.Millisecond
+)
 
 // batchBytes is how many bytes of results a statement carries before no more go along.
 const batchBytes = 4 << 20
@@ -19,16 +23,15 @@ const batchBytes = 4 << 20
 // batcher gathers calls of one kind. A batch is what waits when one before it has ended; a lone call waits for nobody.
 type batcher struct {
 	store *Store
-	flush func(batch []*call, deadline time.Time)
+	kind  kind
 
 	mu      sync.Mutex
 	queue   []*call
 	running int
+	begun   time.Time // when the last of those that run did
 }
 
-func newBatcher(s *Store, flush func([]*call, time.Time)) *batcher {
-	return &batcher{store: s, flush: flush}
-}
+func newBatcher(s *Store, k kind) *batcher { return &batcher{store: s, kind: k} }
 
 // add has c answered. The caller counts among the store's calls. Where nothing else is to be done, and no standby to be waited
 // for, the caller's goroutine does it, which is much faster than waking another.
@@ -36,7 +39,7 @@ func (b *batcher) add(c *call) {
 	if !b.enter(c) {
 		return
 	}
-	b.flush([]*call{c}, c.began.Add(b.store.options.Timeout))
+	b.store.batch(b.kind, []*call{c}, c.began.Add(b.store.options.Timeout))
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if len(b.queue) == 0 {
@@ -50,12 +53,14 @@ func (b *batcher) add(c *call) {
 func (b *batcher) enter(c *call) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	at := b.store.options.Linger == 0 && !b.store.synchronous.Load() && len(b.queue) == 0 && b.running < batchesAtOnce
+	free := b.running == 0 || b.running < batchesAtOnce && (len(b.queue) >= b.store.options.BatchSize || c.began.Sub(b.begun) > stalled)
+	at := free && b.store.options.Linger == 0 && !b.store.synchronous.Load() && len(b.queue) == 0
 	if !at {
 		b.queue = append(b.queue, c)
 	}
-	if b.running < batchesAtOnce {
+	if free {
 		b.running++
+		b.begun = c.began
 		if !at {
 			b.store.calls.Go(b.run)
 		}
@@ -73,7 +78,7 @@ func (b *batcher) run() {
 		if batch == nil {
 			return
 		}
-		b.flush(batch, time.Now().Add(2*b.store.options.Timeout))
+		b.store.batch(b.kind, batch, time.Now().Add(2*b.store.options.Timeout))
 	}
 }
 
@@ -93,39 +98,45 @@ func (b *batcher) take() []*call {
 		}
 		n++
 	}
+	b.begun = time.Now()
 	batch := slices.Clone(b.queue[:n])
 	rest := copy(b.queue, b.queue[n:])
 	clear(b.queue[rest:])
 	b.queue = b.queue[:rest]
-	slices.SortStableFunc(batch, func(x, y *call) int {
-		return cmp.Or(strings.Compare(x.id.Scope, y.id.Scope), strings.Compare(x.id.Key, y.id.Key))
-	})
+	slices.SortStableFunc(batch, func(x, y *call) int { return compareIDs(x.id, y.id) })
 	return batch
 }
 
-// shared is one statement for several calls, in whose order its rows come back or not.
+func compareIDs(x, y atmost.ID) int {
+	return cmp.Or(strings.Compare(x.Scope, y.Scope), strings.Compare(x.Key, y.Key))
+}
+
+// shared is one statement for several calls, one for each ID and in the order of these.
 type shared struct {
-	deadline time.Time             // of the statement
-	calls    []*call               // one for each ID
-	twins    map[atmost.ID][]*call // the others
-	byID     map[atmost.ID]*call
+	deadline time.Time // of the statement
+	calls    []*call
 }
 
 // share separates the calls of a batch, which is sorted, into those that go together and those that have to wait for them.
 func share(batch []*call, deadline time.Time) *shared {
-	sh := &shared{deadline: deadline, byID: make(map[atmost.ID]*call, len(batch))}
-	for _, c := range batch {
-		if sh.byID[c.id] == nil {
-			sh.byID[c.id] = c
-			sh.calls = append(sh.calls, c)
+	sh := &shared{deadline: deadline, calls: batch[:1]}
+	for _, c := range batch[1:] {
+		if last := sh.calls[len(sh.calls)-1]; last.id == c.id {
+			last.twins = append(last.twins, c)
 			continue
 		}
-		if sh.twins == nil {
-			sh.twins = map[atmost.ID][]*call{}
-		}
-		sh.twins[c.id] = append(sh.twins[c.id], c)
+		sh.calls = append(sh.calls, c)
 	}
 	return sh
+}
+
+// of returns the call for id, nil if there is none.
+func (sh *shared) of(id atmost.ID) *call {
+	i, ok := slices.BinarySearchFunc(sh.calls, id, func(c *call, id atmost.ID) int { return compareIDs(c.id, id) })
+	if !ok {
+		return nil
+	}
+	return sh.calls[i]
 }
 
 // begin drops the calls whose callers are gone.

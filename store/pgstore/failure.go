@@ -27,6 +27,7 @@ const (
 	planChanged        = "0A000"
 	protocolViolation  = "08P01"
 	connectionProblems = "08"
+	diskFull           = "53100"
 	plainWarning       = "01000"
 )
 
@@ -85,11 +86,14 @@ var errTimeout = fmt.Errorf("pgstore: %w: the time-out ended", errNotSent)
 
 // failed makes a call's error of its statement's.
 func failed(err error) error {
+	var refused *pgconn.PgError
 	switch {
 	case err == nil:
 		return nil
 	case fateOf(err) == ambiguous && !errors.Is(err, atmost.ErrAmbiguous):
 		return fmt.Errorf("pgstore: %w: %w", atmost.ErrAmbiguous, err)
+	case errors.As(err, &refused) && refused.Code == diskFull:
+		return fmt.Errorf("pgstore: %w: %w", atmost.ErrFull, err)
 	}
 	return fmt.Errorf("pgstore: %w", err)
 }

@@ -281,6 +281,21 @@ func TestCrashUnderLoad(t *testing.T) {
 	}
 }
 
+// TestFull: where the server has no room, nothing is claimed, and what was claimed is finished.
+func TestFull(t *testing.T) {
+	url := migrated(t, pgtest.Database(t))
+	s := newStore(t, url, pgstore.Options{})
+	id, c := atmost.ID{Key: "k"}, newClaim()
+	apply(t, s, id, c)
+	pgtest.Exec(t, url, `CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS
+		$$ BEGIN RAISE 'could not extend file' USING ERRCODE = 'disk_full'; END $$`,
+		`CREATE TRIGGER full_disk BEFORE INSERT ON atmost_records EXECUTE FUNCTION full_disk()`)
+	if _, err := s.Apply(t.Context(), atmost.ID{Key: "other"}, newClaim()); !errors.Is(err, atmost.ErrFull) || errors.Is(err, atmost.ErrAmbiguous) {
+		t.Errorf("a claim on a full disk: %v", err)
+	}
+	apply(t, s, id, done(c))
+}
+
 // TestCorrupt: a row that makes no sense is an error for those who ask for it, and for nobody else.
 func TestCorrupt(t *testing.T) {
 	url := migrated(t, pgtest.Database(t))

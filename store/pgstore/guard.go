@@ -20,6 +20,13 @@ var errForgotten = &atmost.Error{
 // currentTimeline is the server's; it changes when a standby is promoted.
 const currentTimeline = `substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)`
 
+// anonymousTimeline stands for that of a server which does not tell it, and cannot be noticed to have been replaced.
+const anonymousTimeline = "?"
+
+// opened is the timeline on which this instance knows that nothing is guarded, "" if it knows of none: then each claim of an absent
+// key reads the guard for itself.
+func (s *Store) opened() string { return *s.open.Load() }
+
 // guard is what may not be claimed as the database may have forgotten it, as read with a record.
 type guard struct {
 	since    *int64 // nil: not guarded
@@ -93,6 +100,14 @@ func (s *Store) identify(ctx context.Context, conn *pgx.Conn, v server) error {
 		return err
 	}
 	s.guarded.Store(since != nil)
+	opened := ""
+	if since == nil && known.timeline == v.timeline && known.system == orUnknown(v.system) {
+		opened = v.timeline
+		if s.anonymous {
+			opened = anonymousTimeline
+		}
+	}
+	s.open.Store(&opened)
 	switch {
 	case known.system == "":
 		_, err := conn.Exec(ctx, `UPDATE atmost_meta SET system = $1, timeline = $2, synchronous = $3 WHERE id = 1 AND system = ''`,

@@ -5,6 +5,7 @@ package pgstore
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -15,16 +16,36 @@ import (
 // found is what a shared statement tells of one call: the row that it read or wrote.
 type found struct {
 	row
-	made bool // it is what the call's event made of it
+	made bool // the call's event made it what it is
 	bad  bool // it cannot be read
 }
 
-// together sends one statement for all calls of sh and returns what it tells. Where it fails, all are answered, or on their way.
-// byColumn returns the arguments; scanned looks at what was read.
-func (s *Store) together(sh *shared, text together, byColumn func([]*call) []any, scanned func(*found, *call, *cells) error) map[atmost.ID]*found {
-	var out map[atmost.ID]*found
+// kind is how one kind of event goes with others of its kind.
+type kind struct {
+	text func(*Store, []*call) together
+	one  func(*Store, *call) []any   // arguments, for one call
+	many func(*Store, []*call) []any // and by column, for many
+	// scan reads one row, and returns what it tells, and of which call.
+	scan func(pgx.Rows, *shared) (*call, *found, error)
+}
+
+// batch answers calls by one statement, which ends at deadline.
+func (s *Store) batch(k kind, batch []*call, deadline time.Time) {
+	sh := share(batch, deadline)
+	if err := s.together(k, sh); err != nil {
+		s.fail(sh, err)
+		return
+	}
+	for _, c := range sh.calls {
+		s.conclude(c)
+	}
+}
+
+// together sends one statement for all calls of sh, and leaves with each what it tells of it.
+func (s *Store) together(k kind, sh *shared) error {
 	var made bool
-	sql, lone := text.many, len(sh.calls) == 1
+	text, lone := k.text(s, sh.calls), len(sh.calls) == 1
+	sql := text.many
 	if lone {
 		sql = text.one
 	}
@@ -33,106 +54,60 @@ func (s *Store) together(sh *shared, text together, byColumn func([]*call) []any
 		deadline: sh.deadline,
 		args: func() ([]any, bool) {
 			sh.begin()
-			out, made = make(map[atmost.ID]*found, len(sh.calls)), false
-			if len(sh.calls) == 0 {
+			made = false
+			switch {
+			case len(sh.calls) == 0:
 				return nil, false
+			case lone:
+				return k.one(s, sh.calls[0]), true
 			}
-			args := byColumn(sh.calls)
-			if lone {
-				args = only(args)
-			}
-			return args, true
+			return k.many(s, sh.calls), true
 		},
 		scan: func(rows pgx.Rows) error {
-			id, f, err := scanFound(rows, sh, scanned)
+			c, f, err := k.scan(rows, sh)
 			if err == nil {
-				out[id] = f
+				c.found = f
 				made = made || f.made
 			}
 			return err
 		},
 		wrote: func(int64) bool { return made },
 	}, sh.undone)
-	if err == nil {
-		return out
-	}
+	return err
+}
+
+// fail answers the calls of a statement that failed, but for those that may do better alone.
+func (s *Store) fail(sh *shared, err error) {
 	for _, c := range sh.calls {
-		if fateOf(err) == held {
-			s.alone(c, nil)
-			continue
-		}
-		c.answer(atmost.Step{}, err)
-	}
-	return nil
-}
-
-func scanFound(rows pgx.Rows, sh *shared, scanned func(*found, *call, *cells) error) (atmost.ID, *found, error) {
-	var (
-		now int64
-		id  atmost.ID
-		c   cells
-	)
-	if len(rows.FieldDescriptions()) == 1 { // claimOne's
-		id = sh.calls[0].id
-		if err := rows.Scan(&now); err != nil {
-			return id, nil, err
-		}
-	} else if err := rows.Scan(append([]any{&now, &id.Scope, &id.Key}, c.targets()...)...); err != nil {
-		return id, nil, err
-	}
-	f := &found{row: row{at: instant(now)}}
-	f.bad = scanned(f, sh.byID[id], &c) != nil // whoever asks for it alone is told
-	return id, f, nil
-}
-
-// only returns the arguments for one call from those for many.
-func only(columns []any) []any {
-	args := make([]any, len(columns))
-	for i, column := range columns {
-		switch c := column.(type) {
-		case []string:
-			args[i] = c[0]
-		case [][]byte:
-			args[i] = c[0]
-		case []int64:
-			args[i] = c[0]
-		case []int32:
-			args[i] = c[0]
-		case []int16:
-			args[i] = c[0]
-		case []bool:
-			args[i] = c[0]
-		}
-	}
-	return args
-}
-
-// answerAll answers each call of a batch from what was found, or sends it on its own way.
-func (s *Store) answerAll(sh *shared, out map[atmost.ID]*found) {
-	for _, c := range sh.calls {
-		if out == nil {
-			break // answered
-		}
-		f := out[c.id]
-		switch {
-		case f == nil, f.bad:
-			c.undone()
-			s.alone(c, nil)
-		case f.made:
-			c.answer(atmost.Step{Record: f.record, Changed: true}, nil)
-		default:
-			c.undone()
-			s.judge(c, f)
-		}
-	}
-	for id, twins := range sh.twins {
-		for _, c := range twins {
-			if f := out[id]; f != nil && !f.bad {
-				s.judge(c, f)
+		for _, c := range append(c.twins, c) {
+			if fateOf(err) == held {
+				s.alone(c, nil)
 				continue
 			}
-			s.alone(c, nil)
+			c.answer(atmost.Step{}, err)
 		}
+	}
+}
+
+// conclude answers a call, and its twins, from what was found, or sends them on their own way.
+func (s *Store) conclude(c *call) {
+	f := c.found
+	switch {
+	case f == nil, f.bad:
+		c.undone()
+		s.alone(c, nil)
+	case f.made:
+		c.answer(atmost.Step{Record: f.record, Changed: true}, nil)
+	default:
+		c.undone()
+		s.judge(c, f)
+	}
+	for _, twin := range c.twins {
+		if f == nil || f.bad {
+			s.alone(twin, nil)
+			continue
+		}
+		s.judge(twin, f)
 	}
 }
 
@@ -154,20 +129,64 @@ func (s *Store) judge(c *call, f *found) {
 	}
 }
 
-func (s *Store) claimBatch(batch []*call, deadline time.Time) {
-	sh := share(batch, deadline)
-	s.answerAll(sh, s.together(sh, s.text.claim, claimColumns, func(f *found, c *call, cells *cells) (err error) {
-		if cells.version != nil {
-			f.record, err = cells.record(c.id)
-			return err
-		}
-		step, err := atmost.Transition(atmost.Record{ID: c.id}, c.event, f.at)
-		f.record, f.made = step.Record, true
-		return err
-	}))
+// scanRow scans a row with all columns.
+func scanRow(rows pgx.Rows, sh *shared) (c *call, f *found, cell cells, err error) {
+	var now int64
+	var id atmost.ID
+	if err = rows.Scan(append([]any{&now, &id.Scope, &id.Key}, cell.targets()...)...); err != nil {
+		return nil, nil, cell, err
+	}
+	if c = sh.of(id); c == nil {
+		return nil, nil, cell, errUnasked
+	}
+	return c, &found{row: row{at: instant(now)}}, cell, nil
 }
 
-func claimColumns(calls []*call) []any {
+// errUnasked: a statement tells of a key that it was not asked for.
+var errUnasked = errors.New("the database told of another key")
+
+var claiming = kind{
+	text: func(s *Store, _ []*call) together { return s.text.claim },
+	one:  claimOf, many: claimsOf, scan: scanClaim,
+}
+
+// scanClaim reads a row that was there already, or learns that there was none and the claim won.
+func scanClaim(rows pgx.Rows, sh *shared) (*call, *found, error) {
+	if len(rows.FieldDescriptions()) == 1 { // of a lone claim
+		var now int64
+		err := rows.Scan(&now)
+		return sh.calls[0], won(sh.calls[0], now), err
+	}
+	c, f, cell, err := scanRow(rows, sh)
+	switch {
+	case err != nil:
+		return nil, nil, err
+	case cell.version == nil:
+		return c, won(c, int64(f.at.Now)), nil
+	}
+	f.record, err = cell.record(c.id)
+	f.bad = err != nil // whoever asks for it alone is told
+	return c, f, nil
+}
+
+// won is what a claim made of an absent key.
+func won(c *call, now int64) *found {
+	f := &found{row: row{at: instant(now)}, made: true}
+	step, _ := atmost.Transition(atmost.Record{ID: c.id}, c.event, f.at) // nothing is refused an absent key
+	f.record = step.Record
+	return f
+}
+
+func claimOf(s *Store, c *call) []any {
+	e := c.event.(*atmost.Claim)
+	return []any{
+		c.id.Scope, c.id.Key, e.Operation, string(e.Fingerprint.Algorithm), e.Fingerprint.Digest[:], e.Token[:],
+		e.Lease.Microseconds(), int64(e.Policy.ResultRetention), int64(e.Policy.KeyRetention),
+		int16(e.Policy.OnUnknown), int16(e.Policy.ExecutedBy), s.opened(),
+	}
+}
+
+func claimsOf(s *Store, calls []*call) []any {
 	n := len(calls)
 	var (
 		scope, key, operation, algorithm = make([]string, n), make([]string, n), make([]string, n), make([]string, n)
@@ -182,20 +201,61 @@ func claimColumns(calls []*call) []any {
 		lease[i], result[i], keep[i] = e.Lease.Microseconds(), int64(e.Policy.ResultRetention), int64(e.Policy.KeyRetention)
 		onUnknown[i], by[i] = int16(e.Policy.OnUnknown), int16(e.Policy.ExecutedBy)
 	}
-	return []any{scope, key, operation, algorithm, digest, token, lease, result, keep, onUnknown, by}
+	return []any{scope, key, operation, algorithm, digest, token, lease, result, keep, onUnknown, by, s.opened()}
 }
 
-func (s *Store) finishBatch(batch []*call, deadline time.Time) {
-	sh := share(batch, deadline)
-	s.answerAll(sh, s.together(sh, s.text.finish, finishColumns, func(f *found, c *call, cells *cells) (err error) {
-		f.record, err = cells.record(c.id)
-		f.record.Result = c.event.(*atmost.Finish).Outcome.Result
-		f.made = true
-		return err
-	}))
+var finishing = kind{
+	text: func(s *Store, calls []*call) together {
+		for _, c := range calls {
+			if c.event.(*atmost.Finish).Claimed == nil {
+				return s.text.finish
+			}
+		}
+		return s.text.finishClaimed
+	},
+	one: finishOf, many: finishesOf, scan: scanFinish,
 }
 
-func finishColumns(calls []*call) []any {
+// scanFinish makes the record of what the reporter has of it, where that is all that was returned: nothing but time, the report, and
+// contradictions of earlier attempts can have changed it since it was claimed.
+func scanFinish(rows pgx.Rows, sh *shared) (*call, *found, error) {
+	if len(rows.FieldDescriptions()) > finishedColumns {
+		c, f, err := scanWritten(rows, sh)
+		if err == nil {
+			f.record.Result = c.event.(*atmost.Finish).Outcome.Result
+		}
+		return c, f, err
+	}
+	var now, n int64
+	var contradictions int32
+	var past []byte
+	if err := rows.Scan(&now, &n, &contradictions, &past); err != nil {
+		return nil, nil, err
+	}
+	if n < 1 || n > int64(len(sh.calls)) {
+		return nil, nil, errUnasked
+	}
+	c := sh.calls[n-1]
+	e := c.event.(*atmost.Finish)
+	r := *e.Claimed
+	r.Deadline = atmost.Time(now) + 1 // it had not passed, whatever renewals made of it
+	r.Contradictions, r.Past = uint32(contradictions), decodePast(past)
+	f := &found{row: row{at: instant(now)}, made: true}
+	step, err := atmost.Transition(r, e, f.at)
+	f.record, f.bad = step.Record, err != nil
+	return c, f, nil
+}
+
+func finishOf(_ *Store, c *call) []any {
+	e := c.event.(*atmost.Finish)
+	o := e.Outcome
+	return []any{
+		c.id.Scope, c.id.Key, e.Token[:], int16(o.State), int16(o.NotKept), int32(o.UpstreamStatus),
+		orNull([]byte(o.Message)), o.Result, dropsResult(o),
+	}
+}
+
+func finishesOf(_ *Store, calls []*call) []any {
 	n := len(calls)
 	var (
 		scope, key             = make([]string, n), make([]string, n)
@@ -221,16 +281,28 @@ func dropsResult(o atmost.Outcome) bool {
 	return at == 1
 }
 
-func (s *Store) renewBatch(batch []*call, deadline time.Time) {
-	sh := share(batch, deadline)
-	s.answerAll(sh, s.together(sh, s.text.renew, renewColumns, func(f *found, c *call, cells *cells) (err error) {
-		f.record, err = cells.record(c.id)
-		f.made = true
-		return err
-	}))
+var renewing = kind{
+	text: func(s *Store, _ []*call) together { return s.text.renew },
+	one:  renewOf, many: renewsOf, scan: scanWritten,
 }
 
-func renewColumns(calls []*call) []any {
+// scanWritten reads a row as the statement has written it.
+func scanWritten(rows pgx.Rows, sh *shared) (*call, *found, error) {
+	c, f, cell, err := scanRow(rows, sh)
+	if err != nil {
+		return nil, nil, err
+	}
+	f.record, err = cell.record(c.id)
+	f.made, f.bad = true, err != nil
+	return c, f, nil
+}
+
+func renewOf(_ *Store, c *call) []any {
+	e := c.event.(*atmost.Renew)
+	return []any{c.id.Scope, c.id.Key, e.Token[:], e.Lease.Microseconds()}
+}
+
+func renewsOf(_ *Store, calls []*call) []any {
 	n := len(calls)
 	var (
 		scope, key = make([]string, n), make([]string, n)

@@ -28,15 +28,16 @@ func Open(ctx context.Context, url string, o Options) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{options: o}
+	s.open.Store(new(string))
 	ctx, cancel := context.WithTimeout(ctx, o.Timeout)
 	defer cancel()
 	if err := s.probe(ctx, config, url); err != nil {
 		return nil, err
 	}
 	s.text = s.prepare()
-	s.claims = newBatcher(s, s.claimBatch)
-	s.finishes = newBatcher(s, s.finishBatch)
-	s.renewals = newBatcher(s, s.renewBatch)
+	s.claims = newBatcher(s, claiming)
+	s.finishes = newBatcher(s, finishing)
+	s.renewals = newBatcher(s, renewing)
 	config.AfterConnect = s.inspect
 	// The pool keeps this context's values, and ends with Close.
 	if s.pool, err = pgxpool.NewWithConfig(context.WithoutCancel(ctx), config); err != nil {

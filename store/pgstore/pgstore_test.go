@@ -23,7 +23,7 @@ func TestStore(t *testing.T) {
 	storetest.Run(t, func(t *testing.T) storetest.Harness {
 		clock.reset()
 		reopen := func() atmost.Store { return open(t, url, pgstore.WithNow(pgstore.Options{}, tableNow)) }
-		return storetest.Harness{Store: reopen(), Clock: clock}
+		return storetest.Harness{Store: reopen(), Clock: clock, Reopen: reopen, Shared: true}
 	})
 }
 

@@ -106,13 +106,13 @@ func encodePast(past []atmost.Past) []byte {
 	return b
 }
 
-// due is when a sweep has something to do about r, nil if never.
+// due is when a sweep has something to do about r, nil if never, or if it is processing: then its deadline says that.
 func due(r *atmost.Record) *int64 {
 	at, changes := r.NextChange()
-	if !changes {
+	if !changes || r.State == atmost.Processing {
 		return nil
 	}
-	if r.State != atmost.Processing && at == r.KeyExpires {
+	if at == r.KeyExpires {
 		at = at.Add(forgetLag)
 	}
 	return (*int64)(&at)

@@ -39,6 +39,7 @@ var insertable = [...][2]string{
 type statements struct {
 	readOne, readMany, insert, update string
 	claim, finish, renew              together
+	finishClaimed                     together // for reporters who have what they claimed
 	due, forget, rewrite              string
 	list                              map[bool]string // by: unknown, else processing
 }
@@ -48,19 +49,20 @@ type together struct{ many, one string }
 
 // sql fills in what depends on the store: its clock, and how the server tells its timeline.
 func (s *Store) sql(text string) string {
-	timeline := currentTimeline
+	timeline, recorded := currentTimeline, currentTimeline
 	if s.anonymous {
-		timeline = "m.timeline"
+		timeline, recorded = "'"+anonymousTimeline+"'", "m.timeline"
 	}
-	return strings.NewReplacer("{now}", s.options.now, "{timeline}", timeline, "{columns}", columns,
+	return strings.NewReplacer("{now}", s.options.now, "{timeline}", timeline, "{recorded}", recorded, "{columns}", columns,
 		"{lag}", fmt.Sprint(forgetLag.Microseconds())).Replace(text)
 }
 
-// open is the part of a condition that holds while nothing is guarded.
-const unguarded = `EXISTS (SELECT FROM atmost_meta m WHERE m.id = 1 AND m.guarded_since IS NULL AND m.timeline = {timeline})`
+// unguarded is the part of a claim's condition that holds while the server is the one of which the instance knows that nothing
+// is guarded: a guard is only ever put up when the timeline changes. The argument is what Store.opened returns.
+const unguarded = `{timeline} = $12::text`
 
 // asJudged is the part of a condition that holds while the guard is what a claim was judged by.
-const asJudged = `EXISTS (SELECT FROM atmost_meta m WHERE m.id = 1 AND m.guard_version = @guard AND m.timeline = {timeline})`
+const asJudged = `EXISTS (SELECT FROM atmost_meta m WHERE m.id = 1 AND m.guard_version = @guard AND m.timeline = {recorded})`
 
 func (s *Store) prepare() statements {
 	var names, values, sets, nulls []string
@@ -77,7 +79,7 @@ func (s *Store) prepare() statements {
 	}
 	all := strings.Join(names, ", ")
 	return statements{
-		readOne: s.sql(`SELECT {now}, m.guarded_since, m.guard_version, m.timeline = {timeline},
+		readOne: s.sql(`SELECT {now}, m.guarded_since, m.guard_version, m.timeline = {recorded},
 			EXISTS (SELECT FROM atmost_admitted a WHERE a.scope = $1), {columns}
 			FROM atmost_meta m LEFT JOIN atmost_records r ON r.scope = $1 AND r.key = $2 WHERE m.id = 1`),
 		readMany: s.sql(`SELECT {now}, r.scope, r.key, {columns} FROM unnest($1::text[], $2::text[]) AS i(scope, key)
@@ -87,14 +89,17 @@ func (s *Store) prepare() statements {
 		update: s.sql(`UPDATE atmost_records SET version = version + 1, ` + strings.Join(sets, ", ") +
 			` WHERE scope = @scope AND key = @key AND version = @version AND {now} < @until
 			AND (NOT @claim::boolean OR ` + asJudged + `)`),
-		claim:  together{many: s.sql(claimMany(all, strings.Join(nulls, ", "))), one: s.sql(claimOne(all))},
-		finish: together{many: s.sql(finishOf(finishedMany)), one: s.sql(finishOf(finishedOne))},
-		renew:  together{many: s.sql(renewOf(renewedMany)), one: s.sql(renewOf(renewedOne))},
-		due: s.sql(`SELECT {now}, r.scope, r.key, {columns} FROM atmost_records r
-			WHERE r.due IS NOT NULL AND r.due <= {now} ORDER BY r.due LIMIT $1`),
+		claim:         together{many: s.sql(claimManyText(all, strings.Join(nulls, ", "))), one: s.sql(claimOneText(all))},
+		finish:        together{many: s.sql(finishText(finishedMany) + whole), one: s.sql(finishText(finishedOne) + whole)},
+		finishClaimed: together{many: s.sql(finishText(finishedMany) + changeable), one: s.sql(finishText(finishedOne) + changeable)},
+		renew:         together{many: s.sql(renewText(renewedMany)), one: s.sql(renewText(renewedOne))},
+		due: s.sql(`(SELECT {now}, r.scope, r.key, {columns} FROM atmost_records r
+			WHERE r.state = 1 AND r.deadline <= {now} ORDER BY r.deadline LIMIT $1)
+			UNION ALL (SELECT {now}, r.scope, r.key, {columns} FROM atmost_records r
+			WHERE r.due IS NOT NULL AND r.due <= {now} ORDER BY r.due LIMIT $1) LIMIT $1`),
 		forget:  forgetMany,
 		rewrite: rewriteMany,
-		list:    map[bool]string{false: s.sql(listOf(1)), true: s.sql(listOf(5))},
+		list:    map[bool]string{false: s.sql(listProcessing), true: s.sql(listUnknown)},
 	}
 }
 
@@ -107,9 +112,9 @@ func typeOf(column string) string {
 	return "bigint" // version
 }
 
-// claimMany claims what is absent, and reads what is not. It neither waits for nor locks a row that is there; what another
+// claimManyText claims what is absent, and reads what is not. It neither waits for nor locks a row that is there; what another
 // claim is just inserting it skips, once that is done.
-func claimMany(all, nulls string) string {
+func claimManyText(all, nulls string) string {
 	return `WITH t AS MATERIALIZED (SELECT {now} AS now),
 	seen AS MATERIALIZED (
 		SELECT i.s, i.k, i.o, i.a, i.d, i.tk, i.lease, i.rr, i.kr, i.ou, i.eb, r.*
@@ -118,7 +123,7 @@ func claimMany(all, nulls string) string {
 		LEFT JOIN LATERAL (SELECT * FROM atmost_records r WHERE r.scope = i.s AND r.key = i.k OFFSET 0) r ON true),
 	made AS (
 		INSERT INTO atmost_records (version, ` + all + `)
-		SELECT t.now, t.now, t.now + n.lease, t.now, t.now, 0, 0, t.now + n.lease, n.rr, n.kr, 1, 0, 0, 1, 0, 0, n.ou, n.eb,
+		SELECT t.now, t.now, t.now + n.lease, t.now, t.now, 0, 0, NULL, n.rr, n.kr, 1, 0, 0, 1, 0, 0, n.ou, n.eb,
 			n.s, n.k, n.o, n.a, n.d, n.tk, NULL, NULL, NULL
 		FROM seen n CROSS JOIN t WHERE n.version IS NULL AND ` + unguarded + `
 		ON CONFLICT DO NOTHING RETURNING scope, key)
@@ -126,50 +131,54 @@ func claimMany(all, nulls string) string {
 	UNION ALL SELECT t.now, made.scope, made.key, ` + nulls + ` FROM made CROSS JOIN t`
 }
 
-// claimOne claims if nothing is there. It returns the time, or no row. If there is a row it can wait for who holds that.
-func claimOne(all string) string {
+// claimOneText claims if nothing is there. It returns the time, or no row. If there is a row it can wait for who holds that.
+func claimOneText(all string) string {
 	return `INSERT INTO atmost_records (version, ` + all + `)
-		SELECT t.now, t.now, t.now + $7::bigint, t.now, t.now, 0, 0, t.now + $7::bigint, $8::bigint, $9::bigint, 1, 0, 0, 1, 0, 0,
+		SELECT t.now, t.now, t.now + $7::bigint, t.now, t.now, 0, 0, NULL, $8::bigint, $9::bigint, 1, 0, 0, 1, 0, 0,
 			$10::smallint, $11::smallint, $1::text, $2::text, $3::text, $4::text, $5::bytea, $6::bytea, NULL, NULL, NULL
 		FROM (SELECT {now} AS now OFFSET 0) t WHERE ` + unguarded + ` ON CONFLICT DO NOTHING RETURNING fence`
 }
 
-// withoutResult are the columns of a row whose result the caller has.
-var withoutResult = strings.TrimSuffix(columns, "r.result") + "NULL::bytea"
-
-// The reports of finishOf.
+// The reports of finishText.
 const (
 	finishedMany = `unnest($1::text[], $2::text[], $3::bytea[], $4::smallint[], $5::smallint[], $6::integer[], $7::bytea[],
-		$8::bytea[], $9::boolean[]) AS i(scope, key, token, state, not_kept, status, message, result, drops)`
+		$8::bytea[], $9::boolean[]) WITH ORDINALITY AS i(scope, key, token, state, not_kept, status, message, result, drops, n)`
 	finishedOne = `(SELECT $1::text AS scope, $2::text AS key, $3::bytea AS token, $4::smallint AS state, $5::smallint AS not_kept,
-		$6::integer AS status, $7::bytea AS message, $8::bytea AS result, $9::boolean AS drops) i`
+		$6::integer AS status, $7::bytea AS message, $8::bytea AS result, $9::boolean AS drops, 1::bigint AS n) i`
 )
 
-// finishOf writes reports that come in time.
-func finishOf(reports string) string {
-	return `WITH t AS MATERIALIZED (SELECT {now} AS now)
-	UPDATE atmost_records r SET version = r.version + 1, state = i.state, settled_by = 0, not_kept = i.not_kept,
+// What finishText returns: all of each record but the result, which the caller has; or, by the number of the report, only what may
+// have changed since the claim.
+var (
+	whole      = ` RETURNING t.now, r.scope, r.key, ` + strings.TrimSuffix(columns, "r.result") + "NULL::bytea"
+	changeable = ` RETURNING t.now, i.n, r.contradictions, r.past`
+)
+
+// finishedColumns is how many changeable returns.
+const finishedColumns = 4
+
+// finishText writes reports that come in time.
+func finishText(reports string) string {
+	return `UPDATE atmost_records r SET version = r.version + 1, state = i.state, settled_by = 0, not_kept = i.not_kept,
 		upstream_status = i.status, message = i.message, result = i.result, updated_at = t.now, deadline = least(r.deadline, t.now),
 		result_expires = CASE WHEN i.state IN (2, 3) THEN t.now + r.result_retention / 1000 ELSE 0 END,
 		key_expires = t.now + greatest(r.key_retention, r.result_retention) / 1000,
 		due = CASE WHEN i.drops AND r.result_retention / 1000 < r.key_retention / 1000 THEN t.now + r.result_retention / 1000
 			ELSE t.now + greatest(r.key_retention, r.result_retention) / 1000 + {lag} END
-	FROM ` + reports + ` CROSS JOIN t
-	WHERE r.scope = i.scope AND r.key = i.key AND r.token = i.token AND r.state = 1 AND r.deadline > {now}
-	RETURNING t.now, r.scope, r.key, ` + withoutResult
+	FROM ` + reports + ` CROSS JOIN (SELECT {now} AS now OFFSET 0) t
+	WHERE r.scope = i.scope AND r.key = i.key AND r.token = i.token AND r.state = 1 AND r.deadline > {now}`
 }
 
-// The renewals of renewOf.
+// The renewals of renewText.
 const (
 	renewedMany = `unnest($1::text[], $2::text[], $3::bytea[], $4::bigint[]) AS i(scope, key, token, lease)`
 	renewedOne  = `(SELECT $1::text AS scope, $2::text AS key, $3::bytea AS token, $4::bigint AS lease) i`
 )
 
-// renewOf moves deadlines that have not passed.
-func renewOf(renewals string) string {
-	return `WITH t AS MATERIALIZED (SELECT {now} AS now)
-	UPDATE atmost_records r SET version = r.version + 1, deadline = t.now + i.lease, updated_at = t.now, due = t.now + i.lease
-	FROM ` + renewals + ` CROSS JOIN t
+// renewText moves deadlines that have not passed.
+func renewText(renewals string) string {
+	return `UPDATE atmost_records r SET version = r.version + 1, deadline = t.now + i.lease, updated_at = t.now
+	FROM ` + renewals + ` CROSS JOIN (SELECT {now} AS now OFFSET 0) t
 	WHERE r.scope = i.scope AND r.key = i.key AND r.token = i.token AND r.state = 1 AND r.deadline > {now}
 		AND r.deadline < t.now + i.lease
 	RETURNING t.now, r.scope, r.key, {columns}`
@@ -191,7 +200,11 @@ const rewriteMany = mine + `, new AS (SELECT * FROM unnest($4::smallint[], $5::s
 		result_expires = new.result_expires, key_expires = new.key_expires, due = new.due
 	FROM mine JOIN new ON new.n = mine.n WHERE r.scope = mine.scope AND r.key = mine.key RETURNING r.scope, r.key`
 
-func listOf(state int) string {
-	return fmt.Sprintf(`SELECT {now}, r.scope, r.key, {columns} FROM atmost_records r
-		WHERE r.state = %d AND (r.scope, r.key) > ($1, $2) ORDER BY r.scope, r.key LIMIT $3`, state)
-}
+const listUnknown = `SELECT {now}, r.scope, r.key, {columns} FROM atmost_records r
+	WHERE r.state = 5 AND (r.scope, r.key) > ($1, $2) ORDER BY r.scope, r.key LIMIT $3`
+
+// listProcessing sorts what is under way, which is never more than what is executed at a time: an index in this order would cost
+// every claim. It is materialized so that nobody thinks of reading all keys in their order instead.
+const listProcessing = `WITH processing AS MATERIALIZED (SELECT * FROM atmost_records WHERE state = 1)
+	SELECT {now}, r.scope, r.key, {columns} FROM processing r
+	WHERE (r.scope, r.key) > ($1, $2) ORDER BY r.scope, r.key LIMIT $3`

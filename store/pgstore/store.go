@@ -33,6 +33,7 @@ type Store struct {
 	proof       proof
 	synchronous atomic.Bool // commits wait for a standby
 	guarded     atomic.Bool
+	open        atomic.Pointer[string] // see Store.opened
 
 	claims, finishes, renewals *batcher
 
@@ -52,6 +53,8 @@ type call struct {
 	event atmost.Event
 	began time.Time
 	stage atomic.Int32
+	twins []*call // for the same ID, that have to wait for what comes of this one
+	found *found  // what a shared statement told of it, nil if nothing
 	done  chan struct{}
 	step  atmost.Step // valid, as err is, once done is closed
 	err   error

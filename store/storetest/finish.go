@@ -110,6 +110,34 @@ func finishWrongToken(s *subject) {
 	check(completed(`9`))
 }
 
+// finishWithClaimed: what a reporter has kept of its claim changes no answer, whatever has happened since.
+func finishWithClaimed(s *subject) {
+	for i, o := range []atmost.Outcome{completed(`1`), failed, notExecuted, unknown} {
+		id := atmost.ID{Key: o.State.String()}
+		s.refused(id, s.withClaimed(id, finish(1, o)), atmost.CodeLeaseLost)
+		s.ok(id, claimWith(1, atmost.RetryUnknown, atmost.ByClient), atmost.Processing)
+		s.Clock.Advance(lease)
+		s.ok(id, claimWith(2, atmost.HoldUnknown, atmost.ByClient), atmost.Processing)
+		s.Clock.Advance(lease / 2)
+		s.ok(id, &atmost.Renew{Token: token(2), Lease: lease}, atmost.Processing)
+		if i%2 == 0 {
+			s.refused(id, s.withClaimed(id, finish(1, completed(`0`))), atmost.CodeLeaseLost) // a contradiction
+		}
+		s.Clock.Advance(lease / 2)
+		s.ok(id, s.withClaimed(id, finish(2, o)), o.State)
+		s.lookup(id)
+		if o.State != atmost.Unknown {
+			s.unchanged(id, s.withClaimed(id, finish(2, o)), o.State)
+		}
+	}
+	id := atmost.ID{Key: "lapsed"}
+	s.ok(id, claim(3), atmost.Processing)
+	s.Clock.Advance(lease)
+	if step := s.ok(id, s.withClaimed(id, finish(3, completed(`1`))), atmost.Completed); !step.Late {
+		s.Fatalf("a late report: %+v", step)
+	}
+}
+
 func finishPastIsBounded(s *subject) {
 	const attempts = atmost.MaxPast + 3
 	for n := 1; n <= attempts; n++ {

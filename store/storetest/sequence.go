@@ -13,7 +13,8 @@ import (
 // sequences does random calls one after the other, and compares every answer with the model's.
 func sequences(t *testing.T, open func(t *testing.T) Harness) {
 	rapid.Check(t, func(rt *rapid.T) {
-		s := &subject{reporter: rt, Harness: open(t), ctx: t.Context(), model: map[atmost.ID]atmost.Record{}}
+		s := &subject{reporter: rt}
+		s.begin(t.Context(), open(t))
 		defer s.close()
 		rt.Repeat(map[string]func(*rapid.T){
 			"claim":   func(rt *rapid.T) { s.draw(rt, drawClaim) },
@@ -45,7 +46,11 @@ var (
 
 func (s *subject) draw(rt *rapid.T, event func(*rapid.T) atmost.Event) {
 	id := rapid.SampledFrom(drawnIDs).Draw(rt, "id")
-	_, _ = s.apply(id, event(rt))
+	e := event(rt)
+	if f, ok := e.(*atmost.Finish); ok && rapid.Bool().Draw(rt, "with its claim") {
+		e = s.withClaimed(id, f)
+	}
+	_, _ = s.apply(id, e)
 }
 
 func drawClaim(rt *rapid.T) atmost.Event {

@@ -27,6 +27,9 @@ type Harness struct {
 	// Reopen opens again what a Store that was closed has kept, as the next process would. It is nil for a store that
 	// keeps nothing.
 	Reopen func() atmost.Store
+	// Shared tells that Store is one of any number that keep the same records: opening it does not say that nobody executes what is
+	// processing.
+	Shared bool
 }
 
 // Clock is the time of a store under test. A store that follows a process's clocks is given a *ManualClock; one that
@@ -65,6 +68,7 @@ func Run(t *testing.T, open func(t *testing.T) Harness) {
 		{"Finish/Repeated", finishRepeated},
 		{"Finish/Late", finishLate},
 		{"Finish/Contradiction", finishContradiction},
+		{"Finish/WithClaimed", finishWithClaimed},
 		{"Finish/WrongToken", finishWrongToken},
 		{"Finish/PastIsBounded", finishPastIsBounded},
 		{"Finish/ReplaysBytes", finishReplaysBytes},

@@ -29,14 +29,27 @@ type reporter interface {
 type subject struct {
 	reporter
 	Harness
-	ctx   context.Context
-	model map[atmost.ID]atmost.Record
+	ctx     context.Context
+	model   map[atmost.ID]atmost.Record
+	claimed map[held]atmost.Record // by the claims that won
+}
+
+// held is a lease, whoever has it.
+type held struct {
+	id    atmost.ID
+	token atmost.Token
 }
 
 func newSubject(t *testing.T, h Harness) *subject {
-	s := &subject{reporter: t, Harness: h, ctx: t.Context(), model: map[atmost.ID]atmost.Record{}}
+	s := &subject{reporter: t}
+	s.begin(t.Context(), h)
 	t.Cleanup(s.close)
 	return s
+}
+
+func (s *subject) begin(ctx context.Context, h Harness) {
+	s.Harness, s.ctx = h, ctx
+	s.model, s.claimed = map[atmost.ID]atmost.Record{}, map[held]atmost.Record{}
 }
 
 func (s *subject) close() {
@@ -51,6 +64,9 @@ func (s *subject) reopen() {
 	s.Helper()
 	s.close()
 	s.Store = s.Reopen()
+	if s.Shared {
+		return
+	}
 	for id, r := range s.model {
 		if step, _ := atmost.Transition(r, atmost.Restart{}, s.at()); step.Changed {
 			s.model[id] = step.Record
@@ -88,7 +104,18 @@ func (s *subject) apply(id atmost.ID, event atmost.Event) (atmost.Step, error) {
 	if want.Changed {
 		s.model[id] = want.Record
 	}
+	if c, ok := event.(*atmost.Claim); ok && err == nil && c.Won(got.Record) {
+		s.claimed[held{id, c.Token}] = got.Record
+	}
 	return got, err
+}
+
+// withClaimed is finish by a reporter who has kept the answer to its claim, if it won.
+func (s *subject) withClaimed(id atmost.ID, event *atmost.Finish) *atmost.Finish {
+	if r, ok := s.claimed[held{id, event.Token}]; ok {
+		event.Claimed = &r
+	}
+	return event
 }
 
 // ok does an event that must not be refused and must leave the record in state.

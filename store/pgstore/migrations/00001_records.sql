@@ -10,7 +10,7 @@ CREATE TABLE atmost_records (
     updated_at       bigint   NOT NULL,
     result_expires   bigint   NOT NULL,
     key_expires      bigint   NOT NULL,
-    -- due is when a sweep has something to do.
+    -- due is when a sweep has something to do about a record that is not processing.
     due              bigint,
     result_retention bigint   NOT NULL,
     key_retention    bigint   NOT NULL,
@@ -35,8 +35,9 @@ CREATE TABLE atmost_records (
     PRIMARY KEY (scope, key)
 );
 
+-- A row is in at most one of these at a time: each costs every claim, or every finish.
+CREATE INDEX atmost_records_processing ON atmost_records (deadline) WHERE state = 1;
 CREATE INDEX atmost_records_due ON atmost_records (due) WHERE due IS NOT NULL;
-CREATE INDEX atmost_records_processing ON atmost_records (scope, key) WHERE state = 1;
 CREATE INDEX atmost_records_unknown ON atmost_records (scope, key) WHERE state = 5;
 
 -- Every record is updated once and deleted once: dead rows are to be reclaimed as they come.
