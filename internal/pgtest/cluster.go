@@ -41,8 +41,17 @@ func New(t testing.TB, config Config) *Cluster {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(c.remove)
+	t.Cleanup(c.Remove)
 	return c
+}
+
+// Start starts a cluster for a program that is no test, and removes it when it is done.
+func Start(config Config) (*Cluster, error) {
+	bin, err := haveBinaries()
+	if bin == "" {
+		return nil, fmt.Errorf("pgtest: there is no PostgreSQL %d or newer: %w", oldest, err)
+	}
+	return newCluster(bin, config)
 }
 
 func newCluster(bin string, config Config) (*Cluster, error) {
@@ -51,11 +60,11 @@ func newCluster(bin string, config Config) (*Cluster, error) {
 		return nil, err
 	}
 	if err := c.run("initdb", "-D", c.data(), "-U", "atmost", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"); err != nil {
-		c.remove()
+		c.Remove()
 		return nil, err
 	}
 	if err := c.Start(); err != nil {
-		c.remove()
+		c.Remove()
 		return nil, err
 	}
 	return c, nil
@@ -177,7 +186,7 @@ func (c *Cluster) Standby(t testing.TB, name string) *Cluster {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(s.remove)
+	t.Cleanup(s.Remove)
 	host, port, _ := net.SplitHostPort(c.addr)
 	if err := s.run("pg_basebackup", "-D", s.data(), "-h", host, "-p", port, "-U", "atmost", "-c", "fast", "--no-sync"); err != nil {
 		t.Fatal(err)
@@ -218,8 +227,18 @@ func (c *Cluster) command(program string, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// remove ends the server at once, and deletes its directory.
-func (c *Cluster) remove() {
+// Pid is the process that all of the server's others descend from, 0 while it is stopped.
+func (c *Cluster) Pid() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.process == nil {
+		return 0
+	}
+	return c.process.cmd.Process.Pid
+}
+
+// Remove ends the server at once, and deletes its directory.
+func (c *Cluster) Remove() {
 	c.Stop(true)
 	_ = os.RemoveAll(c.dir)
 }

@@ -31,7 +31,7 @@ func Main(m *testing.M) {
 	code := m.Run()
 	shared.mu.Lock()
 	if shared.cluster != nil {
-		shared.cluster.remove()
+		shared.cluster.Remove()
 	}
 	os.Exit(code)
 }
@@ -110,15 +110,20 @@ func Query[T any](t testing.TB, server, query string, args ...any) T {
 // binaries returns the directory of PostgreSQL's programs, installed if need be and possible, or skips the test.
 func binaries(t testing.TB) string {
 	t.Helper()
-	if dir := findBinaries(); dir != "" {
-		return dir
+	dir, err := haveBinaries()
+	if dir == "" {
+		skipFor(t, fmt.Sprintf("PostgreSQL %d or newer: install the package postgresql, or set ATMOST_TEST_POSTGRES to a server's URL", oldest), err)
 	}
-	err := install("postgresql")
+	return dir
+}
+
+// haveBinaries installs PostgreSQL's programs if they are missing. The error tells why they could not be.
+func haveBinaries() (dir string, err error) {
 	if dir := findBinaries(); dir != "" {
-		return dir
+		return dir, nil
 	}
-	skipFor(t, fmt.Sprintf("PostgreSQL %d or newer: install the package postgresql, or set ATMOST_TEST_POSTGRES to a server's URL", oldest), err)
-	return ""
+	err = install("postgresql")
+	return findBinaries(), err
 }
 
 // skipFor skips the test for want of something that could not be installed.
