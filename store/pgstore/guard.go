@@ -86,7 +86,7 @@ func (s *Store) reliable(v server) error {
 	case v.readOnly:
 		return errors.New("the server, or this role's default, is read-only")
 	case off && !s.options.UnsafeDurability:
-		return fmt.Errorf("the server acknowledges what it can lose (fsync is %s, synchronous_commit is %s): the promise cannot be kept", v.fsync, v.commit)
+		return fmt.Errorf("the server acknowledges what it can lose (fsync is %s, synchronous_commit is %s): the promise cannot be kept; set both to on, or accept that with --unsafe-durability", v.fsync, v.commit)
 	}
 	return nil
 }

@@ -7,7 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net/url"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -24,6 +24,9 @@ const migrationsTable = "atmost_migrations"
 
 // schemaVersion is the newest migration, which this release needs.
 const schemaVersion = 1
+
+// connectTimeout bounds how long a migration waits for a connection, if its URL says nothing of that.
+const connectTimeout = 10 * time.Second
 
 // migrationLock is the advisory lock that is held during migrations, and only then. The number means nothing.
 const migrationLock = 0x61746d6f7374
@@ -52,7 +55,11 @@ func Migrate(ctx context.Context, url string) ([]Migration, error) {
 
 // MigrationStatus returns all steps that this release knows. It changes nothing.
 func MigrationStatus(ctx context.Context, url string) ([]Migration, error) {
-	conn, err := pgx.Connect(ctx, url)
+	config, err := migrating(url)
+	if err != nil {
+		return nil, err
+	}
+	conn, err := pgx.ConnectConfig(ctx, config)
 	if err != nil {
 		return nil, fmt.Errorf("pgstore: %w", err)
 	}
@@ -71,11 +78,23 @@ func MigrationStatus(ctx context.Context, url string) ([]Migration, error) {
 	return all, err
 }
 
-// withProvider lends f a goose.Provider of its own.
-func withProvider(url string, f func(*goose.Provider) error) error {
+// migrating is how to connect to url for migrations.
+func migrating(url string) (*pgx.ConnConfig, error) {
 	config, err := pgx.ParseConfig(url)
 	if err != nil {
-		return fmt.Errorf("pgstore: %w", err)
+		return nil, fmt.Errorf("pgstore: %w", err)
+	}
+	if config.ConnectTimeout == 0 {
+		config.ConnectTimeout = connectTimeout
+	}
+	return config, nil
+}
+
+// withProvider lends f a goose.Provider of its own.
+func withProvider(url string, f func(*goose.Provider) error) error {
+	config, err := migrating(url)
+	if err != nil {
+		return err
 	}
 	db := stdlib.OpenDB(*config)
 	defer db.Close()
@@ -124,8 +143,8 @@ func checkSchema(ctx context.Context, conn *pgx.Conn, url string) error {
 		return err
 	}
 	if version < schemaVersion {
-		return fmt.Errorf("pgstore: the database's schema has version %d, this release needs %d: run: atmost migrate up --store %s",
-			version, schemaVersion, withoutPassword(url))
+		return fmt.Errorf("pgstore: the database's schema has version %d, this release needs %d: run: atmost migrate up --store '%s'",
+			version, schemaVersion, Redacted(url))
 	}
 	var needs int64
 	if err := conn.QueryRow(ctx, "SELECT needs FROM atmost_meta").Scan(&needs); err != nil {
@@ -135,19 +154,4 @@ func checkSchema(ctx context.Context, conn *pgx.Conn, url string) error {
 		return fmt.Errorf("pgstore: the database was migrated by a newer release, and needs one that knows its version %d; this one knows %d", needs, schemaVersion)
 	}
 	return nil
-}
-
-// withoutPassword is for messages.
-func withoutPassword(s string) string {
-	u, err := url.Parse(s)
-	if err != nil || u.Host == "" && u.Path == "" || u.Scheme == "" {
-		return "URL" // a connection string of the other form
-	}
-	if u.User != nil {
-		u.User = url.User(u.User.Username())
-	}
-	q := u.Query()
-	q.Del("password")
-	u.RawQuery = q.Encode()
-	return u.String()
 }

@@ -103,8 +103,8 @@ func (s *Store) keepInspecting(ctx context.Context) {
 		bound, cancel := context.WithTimeout(ctx, s.options.Timeout)
 		err := s.reinspect(bound)
 		cancel()
-		if err != nil && ctx.Err() == nil && !errors.Is(err, context.DeadlineExceeded) {
-			s.options.Logger.Warn("the database cannot be used", "error", err)
+		if ctx.Err() == nil {
+			s.looked(err)
 		}
 	}
 }

@@ -24,7 +24,7 @@ func refusal(t *testing.T, url string, o pgstore.Options) string {
 func TestMigrate(t *testing.T) {
 	url := pgtest.Database(t)
 	secret := strings.Replace(url, "atmost@", "atmost:s3cret@", 1)
-	if text := refusal(t, secret, pgstore.Options{}); !strings.Contains(text, "atmost migrate up --store postgres://") || strings.Contains(text, "s3cret") {
+	if text := refusal(t, secret, pgstore.Options{}); !strings.Contains(text, "atmost migrate up --store 'postgres://") || strings.Contains(text, "s3cret") {
 		t.Errorf("without a schema: %s", text)
 	}
 	if steps, err := pgstore.MigrationStatus(t.Context(), url); err != nil || len(steps) == 0 || steps[0].Applied {

@@ -11,6 +11,7 @@ const (
 	DefaultMaxConns  = 16
 	DefaultBatchSize = 128
 	DefaultTimeout   = 5 * time.Second
+	DefaultRetries   = 10
 )
 
 // Options are all optional.
@@ -24,6 +25,9 @@ type Options struct {
 	Linger time.Duration
 	// Timeout bounds every call. DefaultTimeout if 0.
 	Timeout time.Duration
+	// Retries is how often a statement is sent again that the server refused for a conflict with another. DefaultRetries
+	// if 0.
+	Retries int
 	// UnsafeDurability accepts a server that acknowledges what a crash of it can take back.
 	UnsafeDurability bool
 	// Logger is told what operators should know, slog.Default if nil.
@@ -33,7 +37,7 @@ type Options struct {
 }
 
 func (o Options) withDefaults() (Options, error) {
-	if o.MaxConns < 0 || o.BatchSize < 0 || o.Linger < 0 || o.Timeout < 0 {
+	if o.MaxConns < 0 || o.BatchSize < 0 || o.Linger < 0 || o.Timeout < 0 || o.Retries < 0 {
 		return o, errors.New("pgstore: negative option")
 	}
 	if o.MaxConns == 0 {
@@ -44,6 +48,9 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if o.Timeout == 0 {
 		o.Timeout = DefaultTimeout
+	}
+	if o.Retries == 0 {
+		o.Retries = DefaultRetries
 	}
 	if o.Logger == nil {
 		o.Logger = slog.Default()
