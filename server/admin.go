@@ -13,6 +13,8 @@ import (
 type Check struct {
 	Name  string
 	Ready func(context.Context) error
+	// Informs tells that the instance is ready whatever comes of the check, which is only made for who sees it.
+	Informs bool
 }
 
 // checkTimeout bounds all checks of one request.
@@ -51,18 +53,24 @@ func healthRoutes(metrics http.Handler, checks []Check) map[string]http.HandlerF
 func ready(w http.ResponseWriter, r *http.Request, checks []Check) {
 	ctx, cancel := context.WithTimeout(r.Context(), checkTimeout)
 	defer cancel()
-	status, verdict := http.StatusOK, "ready\n"
+	status, verdict, verbose := http.StatusOK, "ready\n", r.URL.Query().Has("verbose")
 	var report strings.Builder
 	for _, c := range checks {
-		err := c.Ready(ctx)
-		if err == nil {
-			report.WriteString("[+] " + c.Name + ": ok\n")
+		if c.Informs && !verbose {
 			continue
 		}
-		status, verdict = http.StatusServiceUnavailable, "not ready\n"
-		report.WriteString("[-] " + c.Name + ": " + err.Error() + "\n")
+		err := c.Ready(ctx)
+		switch {
+		case err == nil:
+			report.WriteString("[+] " + c.Name + ": ok\n")
+		case c.Informs:
+			report.WriteString("[!] " + c.Name + ": " + err.Error() + "\n")
+		default:
+			status, verdict = http.StatusServiceUnavailable, "not ready\n"
+			report.WriteString("[-] " + c.Name + ": " + err.Error() + "\n")
+		}
 	}
-	if r.URL.Query().Has("verbose") {
+	if verbose {
 		verdict = report.String() + verdict
 	}
 	writeText(w, status, verdict)

@@ -79,6 +79,17 @@ func TestHealth(t *testing.T) {
 			expect(t, down, "GET", "/readyz", 503, "not ready\n")
 			expect(t, down, "GET", "/readyz?verbose", 503, "[+] store: ok\n[-] drain: draining\nnot ready\n")
 			expect(t, operate(t, handler(nil, metrics)), "GET", "/readyz", 200, "ready\n")
+
+			asked := 0
+			informed := operate(t, handler(nil, metrics, server.Check{Name: "shared", Informs: true, Ready: func(ctx context.Context) error {
+				asked++
+				return failing(ctx)
+			}}, server.Check{Name: "drain", Ready: passing}))
+			expect(t, informed, "GET", "/readyz", 200, "ready\n")
+			if asked != 0 {
+				t.Error("a check that only informs was made for nobody to see")
+			}
+			expect(t, informed, "GET", "/readyz?verbose", 200, "[!] shared: draining\n[+] drain: ok\nready\n")
 		})
 	}
 }
