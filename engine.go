@@ -14,7 +14,7 @@ type Options struct {
 	Operations map[string]Operation
 	// MaxPending bounds the executions accepted and not yet finished, over all operations. Default DefaultMaxPending.
 	MaxPending int
-	// ClaimPatience is how long a request waits for a claim whose fate the store does not know. Default 5 s.
+	// ClaimPatience is how long a request waits for a claim whose fate the store does not know. Default DefaultClaimPatience.
 	ClaimPatience time.Duration
 	// Housekeeping is the interval at which leases are renewed, expired records swept and unknown ones probed: at most
 	// MaxHousekeeping. Default 1 s.
@@ -25,8 +25,11 @@ type Options struct {
 	Events Events
 }
 
-// DefaultMaxPending is the default of Options.MaxPending.
-const DefaultMaxPending = 4096
+// Defaults of Options.
+const (
+	DefaultMaxPending    = 4096
+	DefaultClaimPatience = 5 * time.Second
+)
 
 // MaxHousekeeping is the longest interval that still renews every lease in time.
 const MaxHousekeeping = leaseMargin
@@ -80,7 +83,7 @@ type Engine struct {
 // prove that its claims exclude each other.
 func New(ctx context.Context, store Store, o Options) (*Engine, error) {
 	defaultTo(&o.MaxPending, DefaultMaxPending)
-	defaultTo(&o.ClaimPatience, 5*time.Second)
+	defaultTo(&o.ClaimPatience, DefaultClaimPatience)
 	defaultTo(&o.Housekeeping, time.Second)
 	if o.MaxPending < 1 || o.ClaimPatience < 0 || o.Housekeeping < 0 || o.Housekeeping > MaxHousekeeping {
 		return nil, errors.New("atmost: an option is negative, or Housekeeping over MaxHousekeeping")

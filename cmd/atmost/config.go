@@ -12,6 +12,7 @@ import (
 	"github.com/atmost-dev/atmost"
 	"github.com/atmost-dev/atmost/server"
 	"github.com/atmost-dev/atmost/store/pebblestore"
+	"github.com/atmost-dev/atmost/store/pgstore"
 	"github.com/atmost-dev/atmost/upstream"
 )
 
@@ -19,14 +20,22 @@ import (
 type config struct {
 	Listen, Admin, Health string
 	Store                 string
+	Migrate               bool
 	MaxBody               int64
 	MaxPending            int
 	DrainDelay            time.Duration
 	DrainTimeout          time.Duration
 	ReadTimeout           time.Duration
 	IdleTimeout           time.Duration
+	ClaimPatience         time.Duration
 	PebbleCache           int64
 	PebbleDiskReserve     int64
+	PostgresMaxConns      int
+	PostgresBatchSize     int
+	PostgresLinger        time.Duration
+	PostgresTimeout       time.Duration
+	PostgresRetries       int
+	UnsafeDurability      bool
 	LogLevel, LogFormat   string
 
 	Operations map[string]operation
@@ -73,7 +82,10 @@ func defaultConfig() config {
 		Listen: "127.0.0.1:8080", Admin: "127.0.0.1:8081", Store: "pebble:./atmost-data",
 		MaxBody: server.DefaultMaxBody, MaxPending: atmost.DefaultMaxPending,
 		DrainTimeout: 30 * time.Second, ReadTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute,
-		PebbleCache: pebblestore.DefaultCacheSize, PebbleDiskReserve: pebblestore.DefaultDiskReserve,
+		ClaimPatience: atmost.DefaultClaimPatience,
+		PebbleCache:   pebblestore.DefaultCacheSize, PebbleDiskReserve: pebblestore.DefaultDiskReserve,
+		PostgresMaxConns: pgstore.DefaultMaxConns, PostgresBatchSize: pgstore.DefaultBatchSize,
+		PostgresTimeout: pgstore.DefaultTimeout, PostgresRetries: pgstore.DefaultRetries,
 		LogLevel: "info", LogFormat: logAuto,
 		Operations: map[string]operation{},
 	}
@@ -97,6 +109,9 @@ func (o *operation) complete() {
 	o.MaxPending, o.ProbeSettle, o.KeyRetention = full.MaxPending, full.ProbeSettle, full.KeyRetention
 }
 
+// mostStoreTimeout leaves time to renew a lease: it is asked for when a third is over of 15 seconds at least.
+const mostStoreTimeout = 10 * time.Second
+
 // settings are the settings of the service itself.
 func settings() []setting[config] {
 	const most = 24 * time.Hour
@@ -104,15 +119,23 @@ func settings() []setting[config] {
 		text("listen", func(c *config) *string { return &c.Listen }, checkAddress),
 		text("admin", func(c *config) *string { return &c.Admin }, checkAddressOrNone),
 		text("health", func(c *config) *string { return &c.Health }, checkAddressOrNone),
-		text("store", func(c *config) *string { return &c.Store }, checkStore),
+		text("store", func(c *config) *string { return &c.Store }, checkStore).hiding(shownStore),
+		truthOf("migrate", func(c *config) *bool { return &c.Migrate }),
 		size("max_body", func(c *config) *int64 { return &c.MaxBody }, 1, 1<<30),
 		number("max_pending", func(c *config) *int { return &c.MaxPending }, 1, 1<<30),
 		duration("drain_delay", func(c *config) *time.Duration { return &c.DrainDelay }, 0, most),
 		duration("drain_timeout", func(c *config) *time.Duration { return &c.DrainTimeout }, 0, most),
 		duration("read_timeout", func(c *config) *time.Duration { return &c.ReadTimeout }, time.Second, most),
 		duration("idle_timeout", func(c *config) *time.Duration { return &c.IdleTimeout }, time.Second, most),
+		duration("claim_patience", func(c *config) *time.Duration { return &c.ClaimPatience }, 100*time.Millisecond, time.Minute),
 		size("pebble.cache", func(c *config) *int64 { return &c.PebbleCache }, 1<<20, 1<<40),
 		size("pebble.disk_reserve", func(c *config) *int64 { return &c.PebbleDiskReserve }, 1, 1<<50),
+		number("postgres.max_conns", func(c *config) *int { return &c.PostgresMaxConns }, 1, 1000),
+		number("postgres.batch_size", func(c *config) *int { return &c.PostgresBatchSize }, 1, 10_000),
+		duration("postgres.linger", func(c *config) *time.Duration { return &c.PostgresLinger }, 0, time.Second),
+		duration("postgres.timeout", func(c *config) *time.Duration { return &c.PostgresTimeout }, 100*time.Millisecond, mostStoreTimeout),
+		number("postgres.retries", func(c *config) *int { return &c.PostgresRetries }, 1, 1000),
+		truthOf("postgres.unsafe_durability", func(c *config) *bool { return &c.UnsafeDurability }),
 		choice("log.level", func(c *config) *string { return &c.LogLevel }, "debug", "info", "warn", "error"),
 		choice("log.format", func(c *config) *string { return &c.LogFormat }, logAuto, logText, logJSON),
 	}
@@ -124,7 +147,10 @@ func serveFlags() map[string]string {
 		"listen": "address of the public API",
 		"admin":  "address of the admin listener, empty for none",
 		"health": "address of an extra listener for probes and metrics, empty for none",
-		"store":  "where records are kept: pebble:DIR, or memory: for trying things out",
+		"store":  "where records are kept: pebble:DIR, postgres://USER@HOST/DATABASE, or memory: for trying things out",
+
+		"migrate":                    "bring the database's schema up to date first",
+		"postgres.unsafe_durability": "accept a database that acknowledges what a crash of it can take back",
 	}
 }
 
@@ -168,15 +194,6 @@ func checkAddressOrNone(s string) error {
 		return nil
 	}
 	return checkAddress(s)
-}
-
-// checkStore takes "memory" for "memory:", which YAML would want in quotes.
-func checkStore(s string) error {
-	scheme, rest, _ := strings.Cut(s, ":")
-	if scheme == "memory" && rest == "" || scheme == "pebble" && rest != "" {
-		return nil
-	}
-	return errors.New(strconv.Quote(s) + " is not a store; write pebble:DIRECTORY, or memory: to keep nothing when the process ends")
 }
 
 // only asks package upstream about one setting; everything else is beyond reproach.

@@ -28,10 +28,13 @@ func literal(text string, env, flags map[string]string) source {
 func TestPrecedence(t *testing.T) {
 	values := map[string][3]string{ // any three values that are right
 		"listen": {":1", ":2", ":3"}, "admin": {":1", "", ":3"}, "health": {":1", ":2", ""},
-		"store": {"memory:", "pebble:a", "pebble:b"}, "max_body": {"1", "2KiB", "3MiB"}, "max_pending": {"1", "2", "3"},
+		"store": {"memory:", "pebble:a", "pebble:b"}, "migrate": {"true", "false", "true"}, "max_body": {"1", "2KiB", "3MiB"}, "max_pending": {"1", "2", "3"},
 		"drain_delay": {"1s", "2s", "3s"}, "drain_timeout": {"1s", "2m", "3h"}, "read_timeout": {"1s", "2s", "3s"},
 		"idle_timeout": {"1s", "2s", "3s"}, "pebble.cache": {"1MiB", "2MiB", "3GiB"}, "pebble.disk_reserve": {"1", "2", "3"},
-		"log.level": {"debug", "warn", "error"}, "log.format": {"text", "json", "auto"},
+		"claim_patience": {"1s", "2s", "3s"}, "postgres.max_conns": {"1", "2", "3"}, "postgres.batch_size": {"1", "2", "3"},
+		"postgres.linger": {"1ms", "2ms", "3ms"}, "postgres.timeout": {"1s", "2s", "3s"}, "postgres.retries": {"1", "2", "3"},
+		"postgres.unsafe_durability": {"true", "false", "true"},
+		"log.level":                  {"debug", "warn", "error"}, "log.format": {"text", "json", "auto"},
 	}
 	for _, s := range settings() {
 		t.Run(s.name, func(t *testing.T) {
@@ -90,6 +93,43 @@ operations:
 	}
 	if diff := cmp.Diff(want, got, cmp.AllowUnexported(header{})); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// TestSecretFile: a store's URL may hold a password, so it can be in a file, and nothing that people see shows it.
+func TestSecretFile(t *testing.T) {
+	const secret = "postgres://u:s3cret@h/db"
+	from := func(env map[string]string, content string) source {
+		s := literal("store: memory", env, nil)
+		s.read = func(name string) ([]byte, error) {
+			if name == "/run/store" {
+				return []byte(content), nil
+			}
+			return []byte("store: memory"), nil
+		}
+		return s
+	}
+	named := map[string]string{"ATMOST_STORE_FILE": "/run/store"}
+	loaded, err := from(named, secret+"\r\n").load()
+	if err != nil || loaded.Store != secret {
+		t.Fatalf("%q, %v", loaded.Store, err)
+	}
+	if printed := string(render(loaded)); strings.Contains(printed, "s3cret") || !strings.Contains(printed, "store: postgres://u:xxxxx@h/db\n") {
+		t.Errorf("printed %s", printed)
+	}
+	for content, want := range map[string]string{
+		"":                            `ATMOST_STORE_FILE: "" is not a store`,
+		"postgre://u:s3cret@h/db":     `ATMOST_STORE_FILE: "postgre://u:xxxxx@h/db" is not a store`,
+		"postgres://u:s3cret@h:ab/db": "ATMOST_STORE_FILE: cannot parse `postgres://u:xxxxx@h:ab/db`",
+		"postgres://u:s3/cret@h/db":   "ATMOST_STORE_FILE: its user or password cannot be read",
+	} {
+		if _, err := from(named, content).load(); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "cret") {
+			t.Errorf("%q: %v, want %s", content, err, want)
+		}
+	}
+	named["ATMOST_STORE"] = secret
+	if _, err := from(named, secret).load(); err == nil || !strings.Contains(err.Error(), "and so is ATMOST_STORE;") {
+		t.Errorf("both: %v", err)
 	}
 }
 
@@ -177,8 +217,13 @@ func TestDocumentation(t *testing.T) {
 		}
 	}
 	for name := range serveFlags() {
-		if !strings.Contains(text, "`--"+name+"`") {
-			t.Errorf("--%s is not documented", name)
+		if !strings.Contains(text, "`--"+flagName(name)+"`") {
+			t.Errorf("--%s is not documented", flagName(name))
+		}
+	}
+	for _, s := range settings() {
+		if s.hide != nil && !strings.Contains(text, "`"+fileEnvName(s.name)+"`") {
+			t.Errorf("%s is not documented", fileEnvName(s.name))
 		}
 	}
 	for _, name := range []string{"`headers`", "`--config`", "`" + envConfig + "`"} {

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"slices"
 
 	"github.com/spf13/cobra"
 )
@@ -15,6 +16,33 @@ func sourceOf(p process, file string) source {
 		file, _ = p.env(envConfig)
 	}
 	return source{file: file, env: p.env, read: os.ReadFile}
+}
+
+// sourceFlags gives a command the flag --config and those of the settings named. What it returns tells, once the command was
+// given its arguments, where its configuration comes from.
+func sourceFlags(c *cobra.Command, p process, names ...string) func() source {
+	file := c.Flags().String("config", "", "configuration file (environment "+envConfig+")")
+	defaults := defaultConfig()
+	for _, s := range settings() {
+		usage := serveFlags()[s.name]
+		switch {
+		case !slices.Contains(names, s.name):
+		case s.truth:
+			c.Flags().Bool(flagName(s.name), false, fmt.Sprintf("%s (environment %s)", usage, envName(s.name)))
+		default:
+			c.Flags().String(flagName(s.name), "", fmt.Sprintf("%s (environment %s, default %q)", usage, envName(s.name), s.get(&defaults)))
+		}
+	}
+	return func() source {
+		s := sourceOf(p, *file)
+		s.flags = map[string]string{}
+		for _, name := range names {
+			if f := c.Flags().Lookup(flagName(name)); f.Changed {
+				s.flags[name] = f.Value.String()
+			}
+		}
+		return s
+	}
 }
 
 func configCommand(p process) *cobra.Command {
@@ -46,7 +74,7 @@ func configCommand(p process) *cobra.Command {
 		},
 	}, &cobra.Command{
 		Use: "print [FILE]", Short: "Print the configuration in effect", Args: cobra.MaximumNArgs(1),
-		Long: "Prints what comes of the defaults, the file and the environment, as a file. Values of headers are redacted.",
+		Long: "Prints what comes of the defaults, the file and the environment, as a file. Values of headers, and passwords, are redacted.",
 		RunE: func(_ *cobra.Command, args []string) error {
 			_, loaded, err := load(args)
 			if err != nil {

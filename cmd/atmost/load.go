@@ -100,6 +100,9 @@ func overlay[T any](l *loader, all []setting[T], prefix string, into *T) {
 	for _, s := range all {
 		name := envName(prefix + s.name)
 		value, ok := l.env(name)
+		if s.hide != nil {
+			name, value, ok = l.fromFile(prefix+s.name, value, ok)
+		}
 		if !ok {
 			continue
 		}
@@ -109,6 +112,27 @@ func overlay[T any](l *loader, all []setting[T], prefix string, into *T) {
 	}
 }
 
+// fromFile reads the value of a setting that can be a secret from the file that the environment names, if it does; otherwise the
+// environment's own value stays, if there is one. It returns the variable that counts.
+func (l *loader) fromFile(setting, value string, ok bool) (string, string, bool) {
+	file, named := l.env(fileEnvName(setting))
+	if !named {
+		return envName(setting), value, ok
+	}
+	complain := func(format string, args ...any) (string, string, bool) {
+		l.problems = append(l.problems, problem{path: fileEnvName(setting), text: fmt.Sprintf(format, args...)})
+		return "", "", false
+	}
+	if ok {
+		return complain("is set, and so is %s; set one of them", envName(setting))
+	}
+	data, err := l.read(file)
+	if err != nil {
+		return complain("the file %s cannot be read: %v", file, cause(err))
+	}
+	return fileEnvName(setting), strings.TrimRight(string(data), "\r\n"), true
+}
+
 func (l *loader) applyFlags() {
 	for _, s := range settings() {
 		value, ok := l.flags[s.name]
@@ -116,7 +140,7 @@ func (l *loader) applyFlags() {
 			continue
 		}
 		if err := s.set(&l.config, value); err != nil {
-			l.problems = append(l.problems, problem{path: "--" + s.name, text: err.Error()})
+			l.problems = append(l.problems, problem{path: "--" + flagName(s.name), text: err.Error()})
 		}
 	}
 }

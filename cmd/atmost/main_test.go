@@ -4,6 +4,8 @@ import (
 	"os"
 	"strings"
 	"testing"
+
+	"github.com/atmost-dev/atmost/internal/pgtest"
 )
 
 // envAsProgram lets the test binary be the real program, for scripts and for tests that kill it. Every process that a test
@@ -18,5 +20,5 @@ func TestMain(m *testing.M) {
 	if err := os.Setenv(envAsProgram, "1"); err != nil {
 		panic(err)
 	}
-	os.Exit(m.Run())
+	pgtest.Main(m)
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/atmost-dev/atmost/store/pebblestore"
+	"github.com/atmost-dev/atmost/store/pgstore"
 	"github.com/atmost-dev/atmost/telemetry"
 )
 
@@ -18,18 +19,37 @@ func (p *program) observe(registry *prometheus.Registry) {
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	telemetry.RegisterPending(registry, p.engine.Pending)
 	telemetry.RegisterBuildInfo(registry, v.Version, v.Revision, v.Go)
-	if s, ok := p.store.(*pebblestore.Store); ok {
-		observeStore(registry, s.Stats)
+	switch s := p.store.(type) {
+	case *pebblestore.Store:
+		observePebble(registry, s.Stats)
+	case *pgstore.Store:
+		observePostgres(registry, s.Stats)
 	}
 }
 
-func observeStore(registry *prometheus.Registry, stats func() pebblestore.Stats) {
-	gauge := func(name, help string, value func(pebblestore.Stats) float64) {
+const guardedHelp = "1 while new keys are refused, as the store may have forgotten some."
+
+func observePostgres(registry *prometheus.Registry, stats func() pgstore.Stats) {
+	gauge := storeGauges(registry, stats)
+	gauge("up", "1 while the database can be used.", func(s pgstore.Stats) float64 { return truth(s.Down == nil) })
+	gauge("guarded", guardedHelp, func(s pgstore.Stats) float64 { return truth(s.Guarded) })
+	gauge("connections", "Connections to the database in use.", func(s pgstore.Stats) float64 { return float64(s.Connections) })
+	gauge("connections_max", "How many connections to the database there may be.", func(s pgstore.Stats) float64 { return float64(s.MaxConnections) })
+}
+
+// storeGauges returns a function that registers one gauge of a store.
+func storeGauges[S any](registry *prometheus.Registry, stats func() S) func(name, help string, value func(S) float64) {
+	return func(name, help string, value func(S) float64) {
 		registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "atmost", Subsystem: "store", Name: name, Help: help},
 			func() float64 { return value(stats()) }))
 	}
+}
+
+func observePebble(registry *prometheus.Registry, stats func() pebblestore.Stats) {
+	gauge := storeGauges(registry, stats)
 	gauge("disk_bytes", "What the store's directory takes.", func(s pebblestore.Stats) float64 { return float64(s.DiskBytes) })
 	gauge("processing_records", "Records whose attempt is running, or lapsed and not swept yet.", func(s pebblestore.Stats) float64 { return float64(s.Processing) })
+	gauge("guarded", guardedHelp, func(s pebblestore.Stats) float64 { return truth(s.Guarded) })
 	gauge("disk_low", "1 while new claims are refused for lack of disk space.", func(s pebblestore.Stats) float64 { return truth(s.DiskLow) })
 	gauge("clock_suspended", "1 while nothing expires because the wall clock is too far off.", func(s pebblestore.Stats) float64 { return truth(s.ClockSuspended) })
 }

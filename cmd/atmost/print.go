@@ -13,8 +13,8 @@ import (
 // redacted stands for the value of a header that was written into the file.
 const redacted = "(redacted)"
 
-// render writes the effective configuration as a file that means the same, but for header values: those that stand in the
-// file are redacted, of others it is told where they come from.
+// render writes the effective configuration as a file that means the same, but for secrets: passwords and header values that
+// stand in the file are redacted, of other header values it is told where they come from.
 func render(c config) []byte {
 	root := mapping()
 	table(root, settings(), &c)
@@ -50,7 +50,7 @@ func table[T any](root *yaml.Node, all []setting[T], from *T) {
 			}
 			into, name = sections[section], rest
 		}
-		value := s.get(from)
+		value := s.shown(from)
 		switch {
 		case s.list && value != "":
 			add(into, name, list(strings.Split(value, ",")))
@@ -95,10 +95,13 @@ func list(values []string) *yaml.Node {
 	return n
 }
 
-// scalar is text, which YAML wants in quotes where it could be of another type; numbers are better without.
+// scalar is text, which YAML wants in quotes where it could be of another type; numbers and truths are better without.
 func scalar(value string) *yaml.Node {
 	if _, err := strconv.Atoi(value); err == nil {
 		return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!int", Value: value}
+	}
+	if value == "true" || value == "false" {
+		return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!bool", Value: value}
 	}
 	var n yaml.Node
 	n.SetString(value)

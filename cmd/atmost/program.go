@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
@@ -73,12 +72,17 @@ func (p *program) open(ctx context.Context, events atmost.Events) error {
 		return err
 	}
 	p.operations = operations
-	if p.store, err = openStore(p.config, p.log); err != nil {
-		return fmt.Errorf("the store %s cannot be opened: %w", p.config.Store, err)
+	if err := migrateBefore(ctx, p.config, p.log); err != nil {
+		return err
+	}
+	if p.store, err = openStore(ctx, p.config, p.log); err != nil {
+		return err
 	}
 	metrics := prometheus.NewRegistry()
 	events = atmost.Tee(events, atmost.Tee(telemetry.NewPrometheus(metrics), telemetry.Log(p.log)))
-	p.engine, err = atmost.New(ctx, p.store, atmost.Options{Operations: operations, MaxPending: p.config.MaxPending, Events: events})
+	p.engine, err = atmost.New(ctx, p.store, atmost.Options{
+		Operations: operations, MaxPending: p.config.MaxPending, ClaimPatience: p.config.ClaimPatience, Events: events,
+	})
 	if err != nil {
 		return err
 	}
@@ -107,7 +111,7 @@ func (p *program) listen(ctx context.Context) error {
 func (p *program) handlers(metrics *prometheus.Registry) {
 	checks := []server.Check{
 		{Name: "serving", Ready: p.checkServing},
-		{Name: "store", Ready: p.checkStore},
+		p.storeCheck(),
 	}
 	scrape := metricsHandler(metrics, p.log)
 	for _, l := range p.listeners {
@@ -127,25 +131,6 @@ func (p *program) handlers(metrics *prometheus.Registry) {
 			ErrorLog:                     slog.NewLogLogger(p.log.Handler(), slog.LevelWarn),
 		}
 	}
-}
-
-var errNotServing = errors.New("the instance is starting or shutting down")
-
-func (p *program) checkServing(context.Context) error {
-	if !p.ready.Load() {
-		return errNotServing
-	}
-	return nil
-}
-
-// checkStore looks up a key that no client can have used. A store that refuses to say whether it has forgotten the key, as a
-// restored one does, can be used.
-func (p *program) checkStore(ctx context.Context) error {
-	_, err := p.store.Lookup(ctx, atmost.ID{Key: "ready check"})
-	if atmost.CodeOf(err) == atmost.CodeOutcomeUnknown {
-		return nil
-	}
-	return err
 }
 
 // address is where the listener called name listens, nil if there is none.

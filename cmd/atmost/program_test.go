@@ -29,6 +29,14 @@ type running struct {
 	client  *http.Client
 }
 
+// withStore is the text of a configuration that says where records are kept: in memory, if it does not itself.
+func withStore(text string) string {
+	if strings.HasPrefix(text, "store: ") {
+		return text
+	}
+	return "store: memory\n" + text
+}
+
 // boot runs a program with the operations of the file's text. It is drained when the test ends, and must leave nothing behind.
 func boot(t *testing.T, text string) *running {
 	t.Helper()
@@ -37,7 +45,7 @@ func boot(t *testing.T, text string) *running {
 		log: newJournal(), file: filepath.Join(t.TempDir(), "atmost.yaml"), signals: make(chan os.Signal, 2),
 		ended: make(chan error, 1), client: &http.Client{Transport: &http.Transport{}},
 	}
-	r.write(t, "listen: 127.0.0.1:0\nadmin: 127.0.0.1:0\nhealth: 127.0.0.1:0\nstore: memory\n"+text)
+	r.write(t, "listen: 127.0.0.1:0\nadmin: 127.0.0.1:0\nhealth: 127.0.0.1:0\n"+withStore(text))
 	s := source{file: r.file, env: func(string) (string, bool) { return "", false }, read: os.ReadFile}
 	c, err := s.load()
 	if err != nil {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"os"
 	"os/exec"
@@ -8,16 +9,30 @@ import (
 	"strconv"
 	"testing"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/atmost-dev/atmost/internal/pgtest"
 )
 
-func TestScripts(t *testing.T) {
+func TestScripts(t *testing.T) { runScripts(t, "testdata/script", installProgram) }
+
+// TestPostgresScripts gives each script the URL of an empty database of its own, as $DATABASE.
+func TestPostgresScripts(t *testing.T) {
+	pgtest.Database(t) // or skip
+	runScripts(t, "testdata/postgres", func(e *testscript.Env) error {
+		e.Setenv("DATABASE", pgtest.Database(t))
+		return installProgram(e)
+	})
+}
+
+func runScripts(t *testing.T, dir string, setup func(*testscript.Env) error) {
 	testscript.Run(t, testscript.Params{
-		Dir:                 "testdata/script",
+		Dir:                 dir,
 		RequireExplicitExec: true,
 		UpdateScripts:       os.Getenv("UPDATE_SCRIPTS") != "",
-		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"exits": exits},
-		Setup:               installProgram,
+		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "sql": sql},
+		Setup:               setup,
 	})
 }
 
@@ -50,4 +65,16 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 	if got != want {
 		ts.Fatalf("exit code %d, want %d", got, want)
 	}
+}
+
+// sql runs a statement in the script's database: sql STATEMENT.
+func sql(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: sql STATEMENT")
+	}
+	ctx := context.Background()
+	conn, err := pgx.Connect(ctx, ts.Getenv("DATABASE"))
+	ts.Check(err)
+	_, err = conn.Exec(ctx, args[0])
+	ts.Check(errors.Join(err, conn.Close(ctx)))
 }

@@ -2,7 +2,8 @@ package main
 
 import (
 	"context"
-	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -15,24 +16,8 @@ func serveCommand(p process) *cobra.Command {
 		Long: "Runs the service until SIGTERM or SIGINT. SIGHUP reloads the operations from the file.\n" +
 			"Each setting is taken from the flag, else from the environment (ATMOST_LISTEN…), else from the file, else it has its default.",
 	}
-	file := c.Flags().String("config", "", "configuration file (environment "+envConfig+")")
-	values := map[string]*string{}
-	defaults := defaultConfig()
-	for _, s := range settings() {
-		if usage, ok := serveFlags()[s.name]; ok {
-			values[s.name] = c.Flags().String(s.name, "", fmt.Sprintf("%s (environment %s, default %q)", usage, envName(s.name), s.get(&defaults)))
-		}
-	}
-	c.RunE = func(c *cobra.Command, _ []string) error {
-		s := sourceOf(p, *file)
-		s.flags = map[string]string{}
-		for name, value := range values {
-			if c.Flags().Changed(name) {
-				s.flags[name] = *value
-			}
-		}
-		return serve(c.Context(), p, s)
-	}
+	load := sourceFlags(c, p, slices.Collect(maps.Keys(serveFlags()))...)
+	c.RunE = func(c *cobra.Command, _ []string) error { return serve(c.Context(), p, load()) }
 	return c
 }
 

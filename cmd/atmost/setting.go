@@ -16,11 +16,36 @@ type setting[T any] struct {
 	list bool
 	set  func(into *T, value string) error // an error says what is wrong and what would be right
 	get  func(*T) string                   // what set takes, "" for nothing
+
+	truth bool                // it is true or false
+	hide  func(string) string // takes out of a value what is secret, nil if nothing can be
+}
+
+// hiding is s with hide. The value of such a setting can also be in a file, which the environment names under fileEnvName.
+func (s setting[T]) hiding(hide func(string) string) setting[T] {
+	s.hide = hide
+	return s
+}
+
+// shown is the setting's value for people to see.
+func (s setting[T]) shown(from *T) string {
+	if s.hide == nil {
+		return s.get(from)
+	}
+	return s.hide(s.get(from))
 }
 
 // envName is the environment variable of the setting called name.
 func envName(name string) string {
 	return "ATMOST_" + strings.ToUpper(strings.ReplaceAll(name, ".", "_"))
+}
+
+// fileEnvName is the environment variable that names a file with the value of the setting called name.
+func fileEnvName(name string) string { return envName(name) + "_FILE" }
+
+// flagName is the flag of the setting called name, where it has one.
+func flagName(name string) string {
+	return strings.ReplaceAll(name[strings.LastIndex(name, ".")+1:], "_", "-")
 }
 
 func text[T any](name string, field func(*T) *string, check func(string) error) setting[T] {
@@ -44,6 +69,20 @@ func choice[T any](name string, field func(*T) *string, words ...string) setting
 		}
 		return fmt.Errorf("%q is none of %s", value, strings.Join(words, ", "))
 	})
+}
+
+func truthOf[T any](name string, field func(*T) *bool) setting[T] {
+	return setting[T]{
+		name: name, truth: true,
+		set: func(into *T, value string) error {
+			if value != "true" && value != "false" {
+				return fmt.Errorf("%q is neither true nor false", value)
+			}
+			*field(into) = value == "true"
+			return nil
+		},
+		get: func(from *T) string { return strconv.FormatBool(*field(from)) },
+	}
 }
 
 func duration[T any](name string, field func(*T) *time.Duration, least, most time.Duration) setting[T] {

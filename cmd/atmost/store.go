@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -8,16 +10,61 @@ import (
 	"github.com/atmost-dev/atmost"
 	"github.com/atmost-dev/atmost/store/memstore"
 	"github.com/atmost-dev/atmost/store/pebblestore"
+	"github.com/atmost-dev/atmost/store/pgstore"
 )
 
+// The kinds of stores, which are the schemes of their URLs.
+const (
+	memoryStore     = "memory"
+	pebbleStore     = "pebble"
+	postgresStore   = "postgres"
+	postgresqlStore = "postgresql" // the same
+)
+
+// storeKind divides a store's URL.
+func storeKind(store string) (kind, rest string) {
+	kind, rest, _ = strings.Cut(store, ":")
+	if kind == postgresqlStore {
+		kind = postgresStore
+	}
+	return kind, rest
+}
+
+// shownStore is a store's URL for people to see.
+func shownStore(store string) string {
+	if !strings.Contains(store, "://") {
+		return store
+	}
+	return pgstore.Redacted(store)
+}
+
+// checkStore takes "memory" for "memory:", which YAML would want in quotes.
+func checkStore(s string) error {
+	kind, rest := storeKind(s)
+	switch {
+	case kind == memoryStore && rest == "", kind == pebbleStore && rest != "":
+		return nil
+	case kind == postgresStore && strings.HasPrefix(rest, "//"):
+		return pgstore.CheckURL(s)
+	}
+	return fmt.Errorf("%q is not a store; write pebble:DIRECTORY, postgres://USER@HOST/DATABASE, or memory: to keep nothing when the process ends", shownStore(s))
+}
+
 // openStore opens the store that the configuration names.
-func openStore(c config, log *slog.Logger) (atmost.Store, error) {
-	scheme, rest, _ := strings.Cut(c.Store, ":")
-	switch scheme {
-	case "memory":
+func openStore(ctx context.Context, c config, log *slog.Logger) (atmost.Store, error) {
+	store, err := openKind(ctx, c, log)
+	if err != nil {
+		return nil, fmt.Errorf("the store %s cannot be opened: %w", shownStore(c.Store), oneLine{err})
+	}
+	return store, nil
+}
+
+func openKind(ctx context.Context, c config, log *slog.Logger) (atmost.Store, error) {
+	switch kind, rest := storeKind(c.Store); kind {
+	case memoryStore:
 		log.Warn("records are kept in memory: when this process ends they are forgotten, and their keys may run again")
 		return memstore.New(memstore.Options{}), nil
-	case "pebble":
+	case pebbleStore:
 		// Not returned as it is: a nil *pebblestore.Store is no nil atmost.Store.
 		s, err := pebblestore.Open(rest, pebblestore.Options{
 			Logger: log, CacheSize: c.PebbleCache, DiskReserve: uint64(c.PebbleDiskReserve),
@@ -26,6 +73,24 @@ func openStore(c config, log *slog.Logger) (atmost.Store, error) {
 			return nil, err
 		}
 		return s, nil
+	case postgresStore:
+		s, err := pgstore.Open(ctx, c.Store, pgstore.Options{
+			Logger: log, MaxConns: c.PostgresMaxConns, BatchSize: c.PostgresBatchSize, Linger: c.PostgresLinger,
+			Timeout: c.PostgresTimeout, Retries: c.PostgresRetries, UnsafeDurability: c.UnsafeDurability,
+		})
+		if err != nil {
+			return nil, err
+		}
+		return s, nil
 	}
-	return nil, fmt.Errorf("the store %q is not known", c.Store)
+	return nil, errors.New("there is no such kind of store")
 }
+
+// oneLine is an error that is told in one line: about several hosts PostgreSQL's driver uses more.
+type oneLine struct{ error }
+
+func (e oneLine) Error() string {
+	return strings.Join(strings.FieldsFunc(e.error.Error(), func(r rune) bool { return r == '\n' || r == '\t' }), " ")
+}
+
+func (e oneLine) Unwrap() error { return e.error }

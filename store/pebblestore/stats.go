@@ -10,6 +10,8 @@ type Stats struct {
 	ClockSuspended bool
 	// DiskLow tells that new claims are refused for lack of space.
 	DiskLow bool
+	// Guarded tells what Store.Guarded does.
+	Guarded bool
 }
 
 // Stats returns them, at the cost of a few microseconds.
@@ -19,5 +21,6 @@ func (s *Store) Stats() Stats {
 		Processing:     s.leases.len(),
 		ClockSuspended: s.time.clock.Suspended(),
 		DiskLow:        s.space.low.Load(),
+		Guarded:        s.Guarded(),
 	}
 }
