@@ -124,7 +124,6 @@ func (s *Store) replace(c *call, seen *row, next *atmost.Record, claim bool) (bo
 
 // send runs a statement that writes until its fate is not to be repeated, and calls undone each time that it had no effect.
 func (s *Store) send(st statement, undone func()) (int64, error) {
-	const tries = 10
 	if st.deadline.IsZero() {
 		st.deadline = time.Now().Add(2 * s.options.Timeout)
 	}
@@ -135,7 +134,7 @@ func (s *Store) send(st statement, undone func()) (int64, error) {
 		if f != ambiguous {
 			undone()
 		}
-		if f != again || try == tries || ctx.Err() != nil {
+		if f != again || try > s.options.Retries || ctx.Err() != nil {
 			cancel()
 			return n, failed(err)
 		}
