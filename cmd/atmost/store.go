@@ -74,10 +74,7 @@ func openKind(ctx context.Context, c config, log *slog.Logger) (atmost.Store, er
 		}
 		return s, nil
 	case postgresStore:
-		s, err := pgstore.Open(ctx, c.Store, pgstore.Options{
-			Logger: log, MaxConns: c.PostgresMaxConns, BatchSize: c.PostgresBatchSize, Linger: c.PostgresLinger,
-			Timeout: c.PostgresTimeout, Retries: c.PostgresRetries, UnsafeDurability: c.UnsafeDurability,
-		})
+		s, err := pgstore.Open(ctx, c.Store, postgresOptions(c, log))
 		if err != nil {
 			return nil, err
 		}
@@ -94,3 +91,10 @@ func (e oneLine) Error() string {
 }
 
 func (e oneLine) Unwrap() error { return e.error }
+
+func postgresOptions(c config, log *slog.Logger) pgstore.Options {
+	return pgstore.Options{
+		Logger: log, MaxConns: c.PostgresMaxConns, BatchSize: c.PostgresBatchSize, Linger: c.PostgresLinger,
+		Timeout: c.PostgresTimeout, Retries: c.PostgresRetries, UnsafeDurability: c.UnsafeDurability,
+	}
+}

@@ -35,6 +35,25 @@ func Restore(checkpointDir, dir string, o Options) error {
 	return nil
 }
 
+// Guard tells that the store in dir, which nobody has open, may have forgotten claims: that an older copy was put in its place. When
+// it returns without an error, that is durable, and the store is guarded whenever it is opened: see Guarded. Of o, FS, Logger and
+// Tune count.
+func Guard(dir string, o Options) error {
+	o = o.withDefaults()
+	fs := o.fs()
+	if _, err := fs.Stat(dir); err != nil {
+		return fmt.Errorf("pebblestore: there is no store in %s: %w", dir, err)
+	}
+	lock, err := lockDir(fs, dir)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(setGuard(dir, o, lock), lock.Close()); err != nil {
+		return fmt.Errorf("pebblestore: guarding %s: %w", dir, err)
+	}
+	return nil
+}
+
 func restore(from, dir string, o Options) error {
 	fs := o.fs()
 	if _, err := fs.Stat(dir); err == nil {
@@ -54,7 +73,7 @@ func restore(from, dir string, o Options) error {
 	if !found {
 		return errors.New("there is no backup")
 	}
-	if err := setGuard(temporary, o); err != nil {
+	if err := setGuard(temporary, o, nil); err != nil {
 		return err
 	}
 	if err := fs.Rename(temporary, dir); err != nil {
@@ -63,11 +82,12 @@ func restore(from, dir string, o Options) error {
 	return syncDir(fs, fs.PathDir(dir))
 }
 
-// setGuard marks the database in dir as restored. All that it holds is at most as old as its clock's mark.
-func setGuard(dir string, o Options) (err error) {
+// setGuard marks the database in dir, for which lock is held if that is not nil, as set back. All that it holds is at most as old as
+// its clock's mark.
+func setGuard(dir string, o Options, lock *pebble.Lock) (err error) {
 	var fatal error
 	p := o.pebble(func(err error) { fatal = errors.Join(fatal, err) })
-	p.ErrorIfNotExists = true
+	p.ErrorIfNotExists, p.Lock = true, lock
 	db, err := pebble.Open(dir, p)
 	if err != nil {
 		return err
@@ -75,7 +95,7 @@ func setGuard(dir string, o Options) (err error) {
 	defer func() { err = errors.Join(err, db.Close(), fatal) }()
 	mark, closer, err := db.Get(metaMark)
 	if err != nil {
-		return fmt.Errorf("not a backup of a store: %w", err)
+		return fmt.Errorf("it holds no store: %w", err)
 	}
 	defer func() { err = errors.Join(err, closer.Close()) }()
 	b := db.NewBatch()

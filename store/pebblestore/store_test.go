@@ -240,8 +240,26 @@ func TestRestore(t *testing.T) {
 		t.Errorf("AdmitAll: %v, guarded: %v", err, s.Guarded())
 	}
 	reopen()
-	defer s.Close()
 	apply(t, s, elsewhere, claim(7))
+
+	// An older copy that was put in a store's place is guarded when somebody says so.
+	if err := pebblestore.Guard("restored", o); err == nil {
+		t.Error("a store was guarded that is open")
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := pebblestore.Guard("restored", o); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, "restored", o)
+	defer s.Close()
+	if refused("guarded"); !s.Guarded() {
+		t.Error("not guarded")
+	}
+	if err := pebblestore.Guard("nowhere", o); err == nil {
+		t.Error("guarded a directory that is not there")
+	}
 }
 
 // TestRestoreCrash crashes a restore before each of its operations: what there is afterwards is guarded.

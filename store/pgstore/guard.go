@@ -14,7 +14,7 @@ import (
 // errForgotten is the answer of a guarded store where it may have forgotten a claim.
 var errForgotten = &atmost.Error{
 	Code:    atmost.CodeOutcomeUnknown,
-	Message: "the database was replaced by a standby and may have forgotten this key",
+	Message: "the database was replaced by a standby or a backup, and may have forgotten this key",
 }
 
 // currentTimeline is the server's; it changes when a standby is promoted.
@@ -58,24 +58,29 @@ const inspectIdentity = `SELECT (SELECT system_identifier::text FROM pg_control_
 // inspect refuses a connection to a server that cannot be relied on, and notices when it is another than before. It is done
 // for every new connection, and every second.
 func (s *Store) inspect(ctx context.Context, conn *pgx.Conn) error {
-	var v server
+	v, err := s.look(ctx, conn)
+	if err == nil {
+		err = s.identify(ctx, conn, v)
+	}
+	if err == nil {
+		s.synchronous.Store(v.synchronous)
+	}
+	return err
+}
+
+// look tells what conn leads to, unless that cannot be relied on.
+func (s *Store) look(ctx context.Context, conn *pgx.Conn) (v server, err error) {
 	if err := conn.QueryRow(ctx, inspectServer).Scan(&v.recovering, &v.readOnly, &v.synchronous, &v.fsync, &v.commit); err != nil {
-		return err
+		return v, err
 	}
 	if err := s.reliable(v); err != nil {
-		return err
+		return v, err
 	}
 	v.synchronous = v.synchronous && v.commit != "off" && v.commit != "local"
 	if !s.anonymous {
-		if err := conn.QueryRow(ctx, inspectIdentity).Scan(&v.system, &v.timeline); err != nil {
-			return err
-		}
+		err = conn.QueryRow(ctx, inspectIdentity).Scan(&v.system, &v.timeline)
 	}
-	if err := s.identify(ctx, conn, v); err != nil {
-		return err
-	}
-	s.synchronous.Store(v.synchronous)
-	return nil
+	return v, err
 }
 
 func (s *Store) reliable(v server) error {
@@ -114,7 +119,7 @@ func (s *Store) identify(ctx context.Context, conn *pgx.Conn, v server) error {
 			orUnknown(v.system), v.timeline, v.synchronous)
 		return err
 	case known.system != orUnknown(v.system):
-		return fmt.Errorf("this database was copied to another server (its system identifier is %s, it was %s): what happened on the first since then is not known", v.system, known.system)
+		return fmt.Errorf("this database was copied to another server (its system identifier is %s, it was %s): what happened on the first since then is not known; if that is not used any more, run: atmost guard", v.system, known.system)
 	case known.timeline != v.timeline:
 		return s.replaced(ctx, conn, known, v)
 	case known.synchronous != v.synchronous:
@@ -182,6 +187,42 @@ func (s *Store) AdmitAll(ctx context.Context) error {
 	return s.admit(ctx, `WITH lifted AS (
 		UPDATE atmost_meta SET guarded_since = NULL, guard_version = guard_version + 1 WHERE id = 1 RETURNING id)
 		DELETE FROM atmost_admitted WHERE EXISTS (SELECT FROM lifted)`)
+}
+
+// Guard tells that the database at url may have forgotten claims: that it was restored from a backup, or copied to the server it is
+// on. When it returns without an error, that is durable: the server counts as the one that the database is used on, and the stores
+// that are opened from then on are guarded. One that is open learns of it within a second or so.
+func Guard(ctx context.Context, url string, o Options) error {
+	o, err := o.withDefaults()
+	if err != nil {
+		return err
+	}
+	config, err := configure(url, o)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, o.Timeout)
+	defer cancel()
+	s := &Store{options: o}
+	if err := s.probe(ctx, config, url); err != nil {
+		return err
+	}
+	conn, err := pgx.ConnectConfig(ctx, config.ConnConfig)
+	if err != nil {
+		return fmt.Errorf("pgstore: %w", err)
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+	v, err := s.look(ctx, conn)
+	if err == nil {
+		_, err = conn.Exec(ctx, s.sql(`WITH noticed AS (
+			UPDATE atmost_meta SET system = $1, timeline = $2, synchronous = $3, guarded_since = {now}, guard_version = guard_version + 1
+			WHERE id = 1 RETURNING id)
+			DELETE FROM atmost_admitted WHERE EXISTS (SELECT FROM noticed)`), orUnknown(v.system), v.timeline, v.synchronous)
+	}
+	if err != nil {
+		return fmt.Errorf("pgstore: %w", err)
+	}
+	return nil
 }
 
 func (s *Store) admit(ctx context.Context, sql string, args ...any) error {

@@ -137,4 +137,14 @@ func TestPromoted(t *testing.T) {
 	if other.Guarded() {
 		t.Error("guarded after everything was admitted")
 	}
+
+	// A database that was set back otherwise is guarded when somebody says so, and those that use it find out.
+	if err := pgstore.Guard(t.Context(), promotedURL, pgstore.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	again := newStore(t, promotedURL, pgstore.Options{})
+	refused(again, atmost.ID{Scope: "a", Key: "admitted before"})
+	if !again.Guarded() {
+		t.Error("not guarded")
+	}
 }

@@ -58,7 +58,7 @@ func (s *Store) sql(text string) string {
 }
 
 // unguarded is the part of a claim's condition that holds while the server is the one of which the instance knows that nothing
-// is guarded: a guard is only ever put up when the timeline changes. The argument is what Store.opened returns.
+// is guarded: by itself a guard is only ever put up when the timeline changes. The argument is what Store.opened returns.
 const unguarded = `{timeline} = $12::text`
 
 // asJudged is the part of a condition that holds while the guard is what a claim was judged by.

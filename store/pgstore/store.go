@@ -34,7 +34,7 @@ type Store struct {
 	synchronous atomic.Bool // commits wait for a standby
 	guarded     atomic.Bool
 	open        atomic.Pointer[string] // see Store.opened
-	down        atomic.Pointer[error] // see Stats.Down
+	down        atomic.Pointer[error]  // see Stats.Down
 
 	claims, finishes, renewals *batcher
 
