@@ -6,6 +6,8 @@ GO       ?= go
 TOOL      = $(GO) tool -modfile=tools/go.mod
 TIMEOUT  ?= 10m
 FUZZTIME ?= 30s
+# How long a soak takes: make soak DURATION=1h
+DURATION ?= 30s
 # Packages to test: make test PKG=./wire
 PKG      ?= ./...
 
@@ -27,6 +29,7 @@ need-cc:
 .PHONY: lint
 lint: ## go vet, staticcheck, gofumpt
 	$(GO) vet ./...
+	cd bench && $(GO) vet ./...
 	$(TOOL) staticcheck ./...
 	@files="$$($(TOOL) gofumpt -l .)" || exit 1; \
 	if [ -n "$$files" ]; then echo "gofumpt would change these files ('make fmt' does it):"; echo "$$files"; exit 1; fi
@@ -38,6 +41,14 @@ fmt: ## format all Go files
 .PHONY: bench
 bench: ## run all benchmarks
 	$(GO) test -run '^$$' -bench . -benchmem $(PKG)
+
+.PHONY: compare
+compare: ## compare with the design that is usually written by hand, on a PostgreSQL
+	cd bench && $(GO) run .
+
+.PHONY: soak
+soak: ## write and expire keys in a PostgreSQL for DURATION (30s)
+	ATMOST_SOAK=$(DURATION) $(GO) test -run '^$$' -bench '^BenchmarkSoak$$' -benchtime 1x -timeout 0 ./store/pgstore
 
 .PHONY: fuzz
 fuzz: ## run each fuzz target for FUZZTIME (30s)
