@@ -16,7 +16,8 @@ type audit struct {
 	born     map[string]int    // in which process's life the terminal answer was first given
 	unknown  map[string]bool   // keys of which a client was told OUTCOME_UNKNOWN
 	wrong    []string
-	figures  struct{ answers, replays, acrossRestarts, declined int }
+	outages  bool // the store may be away, so that requests are refused
+	figures  struct{ answers, replays, acrossRestarts, declined, refused int }
 }
 
 func newAudit() *audit {
@@ -43,7 +44,7 @@ func (a *audit) note(key, before string, p reply, life int) (done bool) {
 	said := fmt.Sprintf("%d %s", p.status, p.body)
 	terminal := p.status == http.StatusOK || p.status == http.StatusFailedDependency
 	switch {
-	case before != "" && said != before:
+	case before != "" && said != before && !(a.outages && answerOf(p, nil) == answeredRefusal):
 		a.complain("I2: key %s was answered %q, and later %q", key, before, said)
 	case terminal && a.terminal[key] == "":
 		a.terminal[key], a.born[key] = said, life
@@ -62,11 +63,26 @@ func (a *audit) note(key, before string, p reply, life int) (done bool) {
 		return true
 	case p.status == http.StatusAccepted:
 	case p.status == http.StatusServiceUnavailable && strings.Contains(p.body, "EXECUTION_NOT_STARTED"):
+	case a.outages && p.status == http.StatusServiceUnavailable && strings.Contains(p.body, "STORE_UNAVAILABLE"):
+		a.figures.refused++
 	default:
 		a.complain("key %s was answered %q", key, said)
 		return true
 	}
 	return terminal
+}
+
+// settled counts the keys whose outcome was unknown until a probe settled it, held those of which nobody settled it.
+func (a *audit) settled() int { return a.countUnknown(true) }
+func (a *audit) held() int    { return a.countUnknown(false) }
+
+func (a *audit) countUnknown(probed bool) (n int) {
+	for key := range a.unknown {
+		if isProbed(key) == probed {
+			n++
+		}
+	}
+	return n
 }
 
 // close compares what clients were told with what is in the ledger, once every key has had its last answer.
@@ -111,5 +127,9 @@ func operationOf(key string) string {
 
 // ask sends the request that belongs to key.
 func ask(ctx context.Context, client *http.Client, url, key string) (reply, error) {
-	return post(ctx, client, url, key, `{"operation":"`+operationOf(key)+`","payload":{"for":"`+key+`"}}`, "wait=2")
+	return post(ctx, client, url, key, bodyOf(key), "wait=2")
+}
+
+func bodyOf(key string) string {
+	return `{"operation":"` + operationOf(key) + `","payload":{"for":"` + key + `"}}`
 }
