@@ -55,9 +55,11 @@ func fateOf(err error) fate {
 		return succeeded
 	case errors.Is(err, atmost.ErrAmbiguous):
 		return ambiguous
+	case errors.Is(err, errNotSent): // also if the server said why
+		return undone
 	case errors.As(err, &refused):
 		return fateOfCode(refused.Code)
-	case errors.Is(err, errNotSent), pgconn.SafeToRetry(err), errors.Is(err, errCorrupt):
+	case pgconn.SafeToRetry(err), errors.Is(err, errCorrupt):
 		return undone
 	}
 	return ambiguous
