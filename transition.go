@@ -31,6 +31,8 @@ type Step struct {
 	Late bool
 	// Contradiction tells that the report differs from what was held to be true: the operation may have run twice.
 	Contradiction bool
+	// Now is the moment at which the event was judged: what is left of a lease is Record.Deadline less this.
+	Now Time
 }
 
 // Event is what can happen to a record: *Claim, *Renew, *Finish, *Resolve or Restart.
@@ -41,7 +43,9 @@ type Event interface {
 // Transition judges event against r at a moment. It is pure: the same arguments give the same answer, r is not modified.
 // The error is an *Error. On an absent record, r.ID must be set, and r.Fence if an earlier life of the key is known.
 func Transition(r Record, event Event, at Instant) (Step, error) {
-	return event.apply(Age(r, at), at.Now)
+	step, err := event.apply(Age(r, at), at.Now)
+	step.Now = at.Now
+	return step, err
 }
 
 // Age returns r as it stands at a moment, when nothing but time has happened: a lease that ran out has lapsed, a result

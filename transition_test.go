@@ -209,6 +209,9 @@ func TestTransitionRules(t *testing.T) {
 					t.Errorf("the argument was modified: %s", diff)
 				}
 				checkCell(t, cell, before, step, err)
+				if step.Now != now.Now {
+					t.Errorf("judged at %v, want %v", step.Now, now.Now)
+				}
 			})
 		}
 	}

@@ -97,7 +97,7 @@ func (s *Store) conclude(c *call) {
 		c.undone()
 		s.alone(c, nil)
 	case f.made:
-		c.answer(atmost.Step{Record: f.record, Changed: true}, nil)
+		c.answer(atmost.Step{Record: f.record, Changed: true, Now: f.at.Now}, nil)
 	default:
 		c.undone()
 		s.judge(c, f)
