@@ -77,14 +77,14 @@ func (e *Engine) execute(ctx context.Context, call Call, op *operation) (Answer,
 		e.release(op)
 		return Answer{}, err
 	}
-	r, err := x.acquire(ctx)
+	step, err := x.acquire(ctx)
 	switch {
 	case err != nil:
-		return Answer{Record: r}, err
-	case x.claim.Won(r):
+		return Answer{Record: step.Record}, err
+	case x.claim.Won(step.Record):
 		return x.wait(ctx)
 	}
-	return e.told(ctx, call, op, r)
+	return e.told(ctx, call, op, step.Record)
 }
 
 // existing answers a request that may not claim: from its record if that has an answer, else with refusal.

@@ -2,26 +2,19 @@ package atmost
 
 import (
 	"context"
-	"errors"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/atmost-dev/atmost/fingerprint"
 )
 
-// execution is one attempt made by this engine: from its claim, through the executor's call, to a durable outcome. It holds a
-// place among the pending until then.
+// execution is one attempt made by this engine: from its claim, through the executor's call, to a durable outcome. It holds the
+// claim's place among the pending until then.
 type execution struct {
-	engine *Engine
-	op     *operation
-	call   Call
-	claim  Claim
+	claiming
 
-	leaseEnd atomic.Int64 // by the engine's clock: no later than the store's deadline, 0 before the first claim was sent
-	phase    atomic.Uint32
-	claimed  Record
+	phase   atomic.Uint32
+	claimed Record
 
 	once   sync.Once
 	done   chan struct{}
@@ -35,120 +28,18 @@ const (
 	withdrawn         // it never will be
 )
 
-// The pauses between tries to reach a store that fails.
-const (
-	minPause = 10 * time.Millisecond
-	maxPause = time.Second
-)
-
 func newExecution(e *Engine, op *operation, call Call) (*execution, error) {
-	print, err := fingerprintOf(fingerprint.Current, call)
-	if err != nil {
+	x := &execution{done: make(chan struct{})}
+	if err := x.prepare(e, op, call, NewToken(), leaseFor(op.Timeout)); err != nil {
 		return nil, err
 	}
-	x := &execution{engine: e, op: op, call: call, done: make(chan struct{})}
-	x.claim = Claim{
-		Operation: call.Operation, Fingerprint: print,
-		Token: NewToken(), Lease: leaseFor(op.Timeout), Policy: op.policy(),
+	x.secret = true
+	x.won = func(s Step) { x.start(s.Record) }
+	x.unused = func(s Step) {
+		x.enlist(s.Record)
+		x.finish(unconfirmed)
 	}
 	return x, nil
-}
-
-// acquire claims, and starts the attempt if the claim won. The place among the pending is the attempt's then, and given
-// back otherwise.
-func (x *execution) acquire(ctx context.Context) (Record, error) {
-	e := x.engine
-	step, err := x.apply(ctx)
-	if x.otherAlgorithm(step.Record) {
-		if x.claim.Fingerprint, err = fingerprintOf(step.Record.Fingerprint.Algorithm, x.call); err == nil {
-			step, err = x.apply(ctx)
-		}
-	}
-	switch {
-	case errors.Is(err, ErrAmbiguous):
-		return x.acquireLater(ctx)
-	case err != nil:
-		e.release(x.op)
-		return step.Record, e.refused("claim", err)
-	case !x.claim.Won(step.Record):
-		e.release(x.op)
-		return step.Record, nil
-	}
-	x.start(step.Record)
-	return step.Record, nil
-}
-
-func (x *execution) otherAlgorithm(r Record) bool {
-	return r.State != Absent && r.Operation == x.call.Operation && r.Fingerprint.Algorithm != x.claim.Fingerprint.Algorithm
-}
-
-// apply sends the claim. The lease counts from before it was first sent, as repeating a claim moves no deadline.
-func (x *execution) apply(ctx context.Context) (Step, error) {
-	e := x.engine
-	sent := e.clock.Elapsed()
-	x.leaseEnd.CompareAndSwap(0, int64(sent+leaseLasts(x.claim.Lease)))
-	step, err := e.store.Apply(ctx, x.call.ID, &x.claim)
-	e.events.Claimed(x.op.name, e.clock.Elapsed()-sent)
-	return step, err
-}
-
-// acquireLater settles a claim of which the store does not know whether it was made. That goes on until it is known, but
-// the request waits no longer than the engine's patience: from then on the claim, if it was made, is given back unused.
-func (x *execution) acquireLater(ctx context.Context) (Record, error) {
-	e := x.engine
-	type answer struct {
-		record Record
-		err    error
-	}
-	answers := make(chan answer, 1)
-	var decided atomic.Bool // whoever sets it decides whether the attempt starts
-	e.work.Go(func() {
-		step, err := x.settleClaim(context.WithoutCancel(ctx))
-		first := decided.CompareAndSwap(false, true)
-		switch won := err == nil && x.claim.Won(step.Record); {
-		case first && won:
-			x.start(step.Record)
-			answers <- answer{step.Record, nil}
-		case step.Record.Token.Matches(x.claim.Token): // made, but too late
-			answers <- answer{Record{}, errUnconfirmed}
-			x.enlist(step.Record)
-			x.finish(Outcome{State: NotExecuted, Message: errUnconfirmed.Message})
-		default:
-			x.leave()
-			answers <- answer{step.Record, err}
-		}
-	})
-	patience := time.NewTimer(e.claimPatience)
-	defer patience.Stop()
-	var a answer
-	select {
-	case a = <-answers:
-	case <-patience.C:
-		if decided.CompareAndSwap(false, true) {
-			return Record{}, errUnconfirmed
-		}
-		a = <-answers // which follows at once
-	}
-	if a.err != nil {
-		return a.record, e.refused("claim", a.err)
-	}
-	return a.record, nil
-}
-
-var errUnconfirmed = &Error{Code: CodeStoreUnavailable, Message: "the store did not confirm the claim in time; this request executed nothing"}
-
-// settleClaim repeats the claim until its fate is known, or the engine ends.
-func (x *execution) settleClaim(ctx context.Context) (Step, error) {
-	for pause := minPause; ; pause = min(2*pause, maxPause) {
-		step, err := x.apply(ctx)
-		if err == nil || refusalOf(err) != nil {
-			return step, err
-		}
-		x.engine.events.StoreFailed("claim", err)
-		if !x.engine.pause(pause) {
-			return step, err
-		}
-	}
 }
 
 // start runs the attempt under the lease that r tells of.
@@ -246,12 +137,26 @@ func (x *execution) execute(a Attempt) (o Outcome) {
 // leaves its place to another, and all who wait for it are answered.
 func (x *execution) finish(o Outcome) {
 	e, begin := x.engine, x.engine.clock.Elapsed()
-	event := &Finish{Token: x.claim.Token, Outcome: o.whole(), Claimed: &x.claimed}
+	event := &Finish{Token: x.claim.Token, Outcome: o.whole()}
+	if x.claim.Won(x.claimed) {
+		event.Claimed = &x.claimed
+	}
+	step, refusal, judged := e.insist(x.call.ID, event)
+	x.leave()
+	if !judged {
+		x.settle(x.claimed)
+		return
+	}
+	e.judged(x.call.ID, x.op.name, step, refusal, e.clock.Elapsed()-begin)
+	x.settle(step.Record)
+}
+
+// insist reports an outcome until the store has judged it, which it tells, or, once the engine ends, has been asked once more.
+func (e *Engine) insist(id ID, event *Finish) (step Step, refusal *Error, judged bool) {
 	for pause := minPause; ; pause = min(2*pause, maxPause) {
-		step, err := e.store.Apply(context.WithoutCancel(e.base), x.call.ID, event)
+		step, err := e.store.Apply(context.WithoutCancel(e.base), id, event)
 		if refusal := refusalOf(err); err == nil || refusal != nil {
-			x.finished(step, refusal, e.clock.Elapsed()-begin)
-			return
+			return step, refusal, true
 		}
 		e.events.StoreFailed("finish", err)
 		if pause == minPause { // the first try
@@ -259,27 +164,22 @@ func (x *execution) finish(o Outcome) {
 			defer e.unstored.Add(-1)
 		}
 		if !e.pause(pause) {
-			x.leave()
-			x.settle(x.claimed)
-			return
+			return step, nil, false
 		}
 	}
 }
 
-// finished goes on from a report that the store has judged.
-func (x *execution) finished(step Step, refusal *Error, took time.Duration) {
-	e := x.engine
+// judged tells what a report that the store has judged amounts to, after took.
+func (e *Engine) judged(id ID, operation string, step Step, refusal *Error, took time.Duration) {
 	if refusal == nil {
-		e.events.Finished(x.op.name, took)
+		e.events.Finished(operation, took)
 	}
 	if step.Late {
-		e.events.Late(x.op.name)
+		e.events.Late(operation)
 	}
 	if step.Contradiction {
-		e.events.Contradicted(x.call.ID, x.op.name)
+		e.events.Contradicted(id, operation)
 	}
-	x.leave()
-	x.settle(step.Record)
 }
 
 // settle answers the request that started the attempt, if it still waits, and all duplicates that do.
