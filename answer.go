@@ -40,14 +40,22 @@ func (e *Engine) Execute(ctx context.Context, call Call) (Answer, error) {
 		return Answer{}, errClosed
 	}
 	begin := e.clock.Elapsed()
-	op := e.operation(call.Operation)
-	a, err := e.execute(ctx, call, op)
-	label := ""
-	if op != nil {
-		label = op.name
-	}
-	e.events.Answered(Answered{Operation: label, Answer: answerLabel(a, err), Took: e.clock.Elapsed() - begin})
+	a, err := e.execute(ctx, call, e.operation(call.Operation))
+	e.answered(call.Operation, answerLabel(a, err), begin)
 	return a, err
+}
+
+// answered tells that a request which came at begin has its answer.
+func (e *Engine) answered(operation, answer string, begin time.Duration) {
+	e.events.Answered(Answered{Operation: e.label(operation), Answer: answer, Took: e.clock.Elapsed() - begin})
+}
+
+// label is what observers are told instead of an operation's name, which a client may have made up.
+func (e *Engine) label(operation string) string {
+	if e.operation(operation) == nil {
+		return ""
+	}
+	return operation
 }
 
 // errClosed is the answer of an engine that was closed, and must not use the store any more.
@@ -69,8 +77,16 @@ func (e *Engine) execute(ctx context.Context, call Call, op *operation) (Answer,
 	if err := call.ID.Validate(); err != nil {
 		return Answer{}, err
 	}
-	if refusal := e.admit(op); refusal != nil {
-		return e.existing(ctx, call, op, refusal)
+	refusal := executable(op)
+	if refusal == nil {
+		refusal = e.admit(op)
+	}
+	if refusal != nil {
+		r, err := e.recorded(ctx, call, refusal)
+		if err != nil {
+			return Answer{Record: r}, err
+		}
+		return e.told(ctx, call, op, r)
 	}
 	x, err := newExecution(e, op, call)
 	if err != nil {
@@ -87,26 +103,34 @@ func (e *Engine) execute(ctx context.Context, call Call, op *operation) (Answer,
 	return e.told(ctx, call, op, step.Record)
 }
 
-// existing answers a request that may not claim: from its record if that has an answer, else with refusal.
-func (e *Engine) existing(ctx context.Context, call Call, op *operation, refusal *Error) (Answer, error) {
+// executable tells why the service cannot execute op, if it cannot.
+func executable(op *operation) *Error {
+	if op == nil || op.Executor == nil {
+		return &Error{Code: CodeOperationNotConfigured, Message: "the service cannot execute this operation: its configuration has no such operation, or no url for it"}
+	}
+	return nil
+}
+
+// recorded returns the record of a request that may not claim, if that has an answer, else refusal.
+func (e *Engine) recorded(ctx context.Context, call Call, refusal *Error) (Record, error) {
 	r, err := e.store.Lookup(ctx, call.ID)
 	if err != nil {
-		return Answer{}, e.refused("look up", err)
+		return Record{}, e.refused("look up", err)
 	}
 	if r.State == Absent {
-		return Answer{}, refusal
+		return Record{}, refusal
 	}
 	print, err := fingerprintOf(r.Fingerprint.Algorithm, call)
 	if err != nil {
-		return Answer{Record: r}, err
+		return r, err
 	}
 	if err := sameRequest(r, call.Operation, print); err != nil {
-		return Answer{Record: r}, err
+		return r, err
 	}
 	if r.State == NotExecuted && refusal.Code != CodeOperationNotConfigured {
-		return Answer{Record: r}, refusal
+		return r, refusal
 	}
-	return e.told(ctx, call, op, r)
+	return r, nil
 }
 
 // told answers from a record that another request claimed for the same operation and payload.
@@ -182,11 +206,16 @@ func (e *Engine) Status(ctx context.Context, id ID, wait time.Duration) (Record,
 
 // refused makes the API's error of a store's.
 func (e *Engine) refused(doing string, err error) error {
+	return e.refusedWith("the store cannot be used at the moment; this request executed nothing", doing, err)
+}
+
+// refusedWith is refused with other words for a store that failed.
+func (e *Engine) refusedWith(message, doing string, err error) error {
 	if refusal := refusalOf(err); refusal != nil {
 		return refusal
 	}
 	e.events.StoreFailed(doing, err)
-	return &Error{Code: CodeStoreUnavailable, Message: "the store cannot be used at the moment; this request executed nothing", Err: err}
+	return &Error{Code: CodeStoreUnavailable, Message: message, Err: err}
 }
 
 // fingerprintOf fingerprints call as algorithm wants it: that of the record it is compared with, if there is one.

@@ -17,7 +17,8 @@ type claiming struct {
 	call   Call
 	claim  Claim
 
-	leaseEnd atomic.Int64 // by the engine's clock: no later than the store's deadline, 0 before the first claim was sent
+	sent     time.Duration // by the engine's clock, before the claim was last sent
+	leaseEnd atomic.Int64  // by the engine's clock: no later than the store's deadline, 0 before the first claim was sent
 
 	// secret tells that nobody but the engine knows the token. So what it claimed too late to be of use is free to be given back,
 	// and has to be, as nobody will ever execute it. A claim under a client's token is the client's to repeat: for all the
@@ -76,10 +77,10 @@ func (c *claiming) otherAlgorithm(r Record) bool {
 // apply sends the claim. The lease counts from before it was first sent, as repeating a claim moves no deadline.
 func (c *claiming) apply(ctx context.Context) (Step, error) {
 	e := c.engine
-	sent := e.clock.Elapsed()
-	c.leaseEnd.CompareAndSwap(0, int64(sent+leaseLasts(c.claim.Lease)))
+	c.sent = e.clock.Elapsed()
+	c.leaseEnd.CompareAndSwap(0, int64(c.sent+leaseLasts(c.claim.Lease)))
 	step, err := e.store.Apply(ctx, c.call.ID, &c.claim)
-	e.events.Claimed(c.op.name, e.clock.Elapsed()-sent)
+	e.events.Claimed(c.op.name, e.clock.Elapsed()-c.sent)
 	return step, err
 }
 

@@ -3,6 +3,7 @@ package atmost
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -12,9 +13,12 @@ import (
 type Options struct {
 	// Operations are the operations by name; SetOperations replaces them.
 	Operations map[string]Operation
+	// Unlisted, if not nil, is how clients perform operations that Operations does not have; SetUnlisted replaces it.
+	Unlisted *Operation
 	// MaxPending bounds the executions accepted and not yet finished, over all operations. Default DefaultMaxPending.
 	MaxPending int
-	// ClaimPatience is how long a request waits for a claim whose fate the store does not know. Default DefaultClaimPatience.
+	// ClaimPatience is how long a request waits for a claim, or a report, whose fate the store does not know. Default
+	// DefaultClaimPatience.
 	ClaimPatience time.Duration
 	// Housekeeping is the interval at which leases are renewed, expired records swept and unknown ones probed: at most
 	// MaxHousekeeping. Default 1 s.
@@ -64,9 +68,10 @@ type Engine struct {
 	maxPending    int64
 
 	operations atomic.Pointer[map[string]*operation]
-	calls      *gate        // requests being answered
-	pending    *gate        // executions accepted and not yet finished
-	unstored   atomic.Int64 // of them, those whose outcome the store did not take yet
+	unlisted   atomic.Pointer[operation] // nil: there are none
+	calls      *gate                     // requests being answered
+	pending    *gate                     // executions accepted and not yet finished
+	unstored   atomic.Int64              // of them, those whose outcome the store did not take yet
 
 	mu      sync.Mutex
 	running map[*execution]struct{} // what is renewed, and what Close abandons
@@ -96,7 +101,7 @@ func New(ctx context.Context, store Store, o Options) (*Engine, error) {
 		claimPatience: o.ClaimPatience, housekeeping: o.Housekeeping, maxPending: int64(o.MaxPending),
 		calls: newGate(), pending: newGate(), running: make(map[*execution]struct{}), probing: make(map[ID]*doubt),
 	}
-	if err := e.SetOperations(o.Operations); err != nil {
+	if err := errors.Join(e.SetOperations(o.Operations), e.SetUnlisted(o.Unlisted)); err != nil {
 		return nil, err
 	}
 	if err := prove(ctx, store); err != nil {
@@ -118,6 +123,9 @@ func New(ctx context.Context, store Store, o Options) (*Engine, error) {
 func (e *Engine) SetOperations(operations map[string]Operation) error {
 	m := make(map[string]*operation, len(operations))
 	for name, o := range operations {
+		if wrong := validName(name); wrong != "" {
+			return fmt.Errorf("operation %q: its name %s", name, wrong)
+		}
 		op, err := newOperation(name, o)
 		if err != nil {
 			return err
@@ -128,6 +136,27 @@ func (e *Engine) SetOperations(operations map[string]Operation) error {
 		m[name] = op
 	}
 	e.operations.Store(&m)
+	return nil
+}
+
+// SetUnlisted replaces what clients may do that is not among the operations: they claim and perform it as o says, which
+// has no Executor and asks no Prober; nil allows nothing. It is not called concurrently with itself.
+func (e *Engine) SetUnlisted(o *Operation) error {
+	if o == nil {
+		e.unlisted.Store(nil)
+		return nil
+	}
+	if o.Executor != nil || o.OnUnknown == ProbeUnknown {
+		return errors.New("operations that are not listed are performed by clients, and nobody can be asked about them")
+	}
+	op, err := newOperation("", *o)
+	if err != nil {
+		return err
+	}
+	if before := e.unlisted.Load(); before != nil {
+		op.succeed(before)
+	}
+	e.unlisted.Store(op)
 	return nil
 }
 
@@ -145,12 +174,9 @@ func (e *Engine) Pending() (accepted, unstored int) {
 	return int(e.pending.inside.Load()), int(e.unstored.Load())
 }
 
-// admit reserves room for one execution of op, to be given back by release, or tells why there is none. It comes before
-// anything is looked up.
+// admit reserves room for one execution or claim of op, to be given back by release, or tells why there is none. It comes
+// before anything is looked up.
 func (e *Engine) admit(op *operation) *Error {
-	if op == nil || op.Executor == nil {
-		return &Error{Code: CodeOperationNotConfigured, Message: "the service cannot execute this operation: its configuration has no such operation, or no url for it"}
-	}
 	total, open := e.pending.enter()
 	own := op.pending.Add(1)
 	var refusal *Error

@@ -111,6 +111,7 @@ func (c *tally) events() atmost.Events {
 	return atmost.Events{
 		Answered:     func(a atmost.Answered) { c.add("answered " + a.Answer) },
 		Ended:        func(_ atmost.Attempt, o atmost.Outcome, _ time.Duration) { c.add("ended " + o.State.String()) },
+		Finished:     func(string, time.Duration) { c.add("finished") },
 		Late:         func(string) { c.add("late") },
 		Contradicted: func(atmost.ID, string) { c.add("contradicted") },
 		Lapsed:       func(r atmost.Record) { c.add("lapsed " + r.State.String()) },
@@ -124,17 +125,18 @@ func (c *tally) events() atmost.Events {
 	}
 }
 
-// inBubble runs test with an engine of one operation, "op", in virtual time. What is left of op's zero values are the
-// engine's defaults.
+// inBubble runs test with an engine of two operations, in virtual time: "op", which the target executes, and "work", which is the
+// same but that clients perform it. What is left of op's zero values are the engine's defaults.
 func inBubble(t *testing.T, op atmost.Operation, o atmost.Options, test func(b *bench)) {
 	synctest.Test(t, func(t *testing.T) {
 		b := &bench{T: t, clock: &bubbleClock{start: time.Now()}, target: &target{}, events: &tally{counts: map[string]int{}}}
 		b.store = storetest.Faulty(&patientStore{memstore.New(memstore.Options{Clock: b.clock})})
-		op.Executor = b.target
 		if op.OnUnknown == atmost.ProbeUnknown {
 			op.Prober = b.target
 		}
-		o.Operations = map[string]atmost.Operation{"op": op}
+		work := op
+		op.Executor = b.target
+		o.Operations = map[string]atmost.Operation{"op": op, "work": work}
 		o.Clock, o.Events = b.clock, b.events.events()
 		var err error
 		if b.Engine, err = atmost.New(t.Context(), b.store, o); err != nil {
@@ -696,6 +698,10 @@ func TestNewRefusesBadOptionsAndStores(t *testing.T) {
 		{Operations: map[string]atmost.Operation{"op": {Concurrency: 5, MaxPending: 4}}},
 		{Operations: map[string]atmost.Operation{"op": {DuplicateWait: 2 * time.Minute}}},
 		{Operations: map[string]atmost.Operation{"op": {OnUnknown: atmost.ProbeUnknown, Executor: &target{}}}},
+		{Operations: map[string]atmost.Operation{"op": {OnUnknown: atmost.ProbeUnknown}}},
+		{Unlisted: &atmost.Operation{OnUnknown: atmost.ProbeUnknown, Prober: &target{}}},
+		{Unlisted: &atmost.Operation{Executor: &target{}}},
+		{Unlisted: &atmost.Operation{Timeout: -1}},
 		{Operations: map[string]atmost.Operation{"op": {ResultRetention: time.Millisecond}}},
 		{Operations: map[string]atmost.Operation{"op": {ResultRetention: time.Hour, KeyRetention: time.Minute}}},
 	} {

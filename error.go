@@ -21,6 +21,7 @@ const (
 	CodeResultNotKept          Code = "RESULT_NOT_KEPT"
 	CodeLeaseLost              Code = "LEASE_LOST"
 	CodeAlreadyFinished        Code = "ALREADY_FINISHED"
+	CodeOperationNotClaimable  Code = "OPERATION_NOT_CLAIMABLE"
 	CodeKeyNotFound            Code = "KEY_NOT_FOUND"
 	CodeOverloaded             Code = "OVERLOADED"
 	CodeStoreUnavailable       Code = "STORE_UNAVAILABLE"
@@ -72,6 +73,7 @@ var codeFacts = map[Code]struct {
 	CodeResultNotKept:          {ExecutedYes, RetryNo},
 	CodeLeaseLost:              {ExecutedUnknown, RetryPoll},
 	CodeAlreadyFinished:        {ExecutedYes, RetryPoll},
+	CodeOperationNotClaimable:  {ExecutedUnknown, RetryNo},
 	CodeKeyNotFound:            {ExecutedUnknown, RetrySameKey},
 	CodeOverloaded:             {ExecutedUnknown, RetrySameKey},
 	CodeStoreUnavailable:       {ExecutedUnknown, RetrySameKey},

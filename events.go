@@ -6,7 +6,7 @@ import "time"
 // goroutines, and must return at once. Operation names are those of the configuration, "" stands for all others; so
 // whoever makes labels of them is safe from names that clients invent.
 type Events struct {
-	// Answered: a request to execute got its answer.
+	// Answered: a request to execute, or one about a lease, got its answer.
 	Answered func(Answered)
 	// Claimed: the store answered a claim, after took.
 	Claimed func(operation string, took time.Duration)
@@ -14,7 +14,7 @@ type Events struct {
 	Started func(operation string)
 	// Ended: an attempt ended, as far as its executor knows, after took.
 	Ended func(attempt Attempt, outcome Outcome, took time.Duration)
-	// Finished: an outcome is durable. took counts from the executor's end.
+	// Finished: an outcome is durable. took counts from the executor's end, or from when a client's report came.
 	Finished func(operation string, took time.Duration)
 	// Late: an attempt that had been given up for unknown reported after all.
 	Late func(operation string)
@@ -40,7 +40,7 @@ type Events struct {
 // Answered describes the answer to one request.
 type Answered struct {
 	Operation string
-	// Answer is "executed", "replayed", "processing" or an error's code.
+	// Answer is "executed", "claimed", "renewed", "reported", "replayed", "processing" or an error's code.
 	Answer string
 	Took   time.Duration
 }

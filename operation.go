@@ -40,7 +40,7 @@ type Prober interface {
 
 // Operation is how one kind of action is executed. Zero values mean the defaults named.
 type Operation struct {
-	// Executor performs it. Without one the service cannot execute the operation.
+	// Executor performs it. Without one the service cannot execute the operation: clients claim it, and perform it themselves.
 	Executor Executor
 	// Timeout bounds one attempt. Default 30 s.
 	Timeout time.Duration
@@ -104,12 +104,9 @@ func (o Operation) WithDefaults() Operation {
 	return o
 }
 
-// newOperation fills in the defaults and checks the whole.
+// newOperation fills in the defaults and checks the whole but for its name.
 func newOperation(name string, o Operation) (*operation, error) {
 	o = o.WithDefaults()
-	if wrong := validName(name); wrong != "" {
-		return nil, fmt.Errorf("operation %q: its name %s", name, wrong)
-	}
 	switch {
 	case o.Timeout < time.Millisecond || o.Timeout > MaxTimeout:
 		return nil, fmt.Errorf("operation %q: timeout %v is not between 1ms and %v", name, o.Timeout, MaxTimeout)
@@ -121,7 +118,7 @@ func newOperation(name string, o Operation) (*operation, error) {
 		return nil, fmt.Errorf("operation %q: duplicate_wait %v is not between 0s and %v", name, o.DuplicateWait, MaxWait)
 	case o.ProbeSettle < 0:
 		return nil, fmt.Errorf("operation %q: probe_settle %v is negative", name, o.ProbeSettle)
-	case o.OnUnknown == ProbeUnknown && o.Executor != nil && o.Prober == nil:
+	case o.OnUnknown == ProbeUnknown && o.Prober == nil:
 		return nil, fmt.Errorf("operation %q: on_unknown is probe, but there is nothing to probe with", name)
 	case o.ResultRetention < MinRetention || o.ResultRetention > MaxRetention:
 		return nil, fmt.Errorf("operation %q: result_retention %v is not between %v and %v", name, o.ResultRetention, MinRetention, MaxRetention)
@@ -150,5 +147,9 @@ func defaultTo[T comparable](p *T, value T) {
 }
 
 func (o *operation) policy() Policy {
-	return Policy{OnUnknown: o.OnUnknown, ExecutedBy: ByService, ResultRetention: o.ResultRetention, KeyRetention: o.KeyRetention}
+	by := ByService
+	if o.Executor == nil {
+		by = ByClient
+	}
+	return Policy{OnUnknown: o.OnUnknown, ExecutedBy: by, ResultRetention: o.ResultRetention, KeyRetention: o.KeyRetention}
 }

@@ -52,6 +52,7 @@ var statuses = map[atmost.Code]int{
 	atmost.CodeResultNotKept:          http.StatusGone,
 	atmost.CodeLeaseLost:              http.StatusConflict,
 	atmost.CodeAlreadyFinished:        http.StatusConflict,
+	atmost.CodeOperationNotClaimable:  http.StatusUnprocessableEntity,
 	atmost.CodeKeyNotFound:            http.StatusNotFound,
 	atmost.CodeOverloaded:             http.StatusTooManyRequests,
 	atmost.CodeStoreUnavailable:       http.StatusServiceUnavailable,

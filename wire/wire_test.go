@@ -28,6 +28,7 @@ var errorTable = map[atmost.Code]struct {
 	"RESULT_NOT_KEPT":          {410, "yes", "no"},
 	"LEASE_LOST":               {409, "unknown", "poll"},
 	"ALREADY_FINISHED":         {409, "yes", "poll"},
+	"OPERATION_NOT_CLAIMABLE":  {422, "unknown", "no"},
 	"KEY_NOT_FOUND":            {404, "unknown", "same-key"},
 	"OVERLOADED":               {429, "unknown", "same-key"},
 	"STORE_UNAVAILABLE":        {503, "unknown", "same-key"},
