@@ -100,7 +100,10 @@ func TestDocument(t *testing.T) {
 	if !c.doc.IsOpenAPI31OrLater() {
 		t.Errorf("the document is of version %s", c.doc.OpenAPI)
 	}
-	want := []string{"/openapi.yaml", "/v1/idempotency/execute", "/v1/idempotency/status"}
+	want := []string{
+		"/openapi.yaml", "/v1/idempotency/claim", "/v1/idempotency/complete", "/v1/idempotency/execute", "/v1/idempotency/fail",
+		"/v1/idempotency/renew", "/v1/idempotency/status",
+	}
 	if got := slices.Sorted(maps.Keys(c.doc.Paths.Map())); !slices.Equal(got, want) {
 		t.Errorf("the document has the paths %q", got)
 	}

@@ -36,6 +36,7 @@ func TestMethodNotAllowed(t *testing.T) {
 	before := s.store.calls.Load()
 	for path, allow := range map[string]string{
 		"/v1/idempotency/execute": "POST", "/v1/idempotency/status": "GET, HEAD", "/openapi.yaml": "GET, HEAD",
+		"/v1/idempotency/claim": "POST", "/v1/idempotency/renew": "POST", "/v1/idempotency/complete": "POST", "/v1/idempotency/fail": "POST",
 	} {
 		for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodOptions, "BREW"} {
 			if strings.Contains(allow, method) {

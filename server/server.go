@@ -47,8 +47,12 @@ func New(engine *atmost.Engine, o Options) http.Handler {
 	}
 	a := &api{engine: engine, maxBody: o.MaxBody}
 	return routes(o.Log, map[string]http.HandlerFunc{
-		"POST /v1/idempotency/execute": a.execute,
-		"GET /v1/idempotency/status":   a.status,
+		"POST /v1/idempotency/execute":  a.execute,
+		"GET /v1/idempotency/status":    a.status,
+		"POST /v1/idempotency/claim":    a.claim,
+		"POST /v1/idempotency/renew":    a.renew,
+		"POST /v1/idempotency/complete": a.complete,
+		"POST /v1/idempotency/fail":     a.fail,
 		"GET /openapi.yaml": func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "application/yaml")
 			write(w, http.StatusOK, OpenAPI)
@@ -173,31 +177,31 @@ type api struct {
 }
 
 func (a *api) execute(w http.ResponseWriter, r *http.Request) {
-	id, err := wire.ID(r.Header)
+	id, body, err := a.request(w, r)
 	if err != nil {
 		writeError(w, err)
 		return
 	}
-	if err := requireJSON(r.Header); err != nil {
+	call := atmost.Call{ID: id, Trace: trace(r.Header)}
+	if call.Operation, call.Payload, err = wire.ParseExecute(body); err != nil {
 		writeError(w, err)
 		return
 	}
-	body, err := a.body(w, r)
-	if err != nil {
-		writeError(w, err)
-		return
-	}
-	operation, payload, err := wire.ParseExecute(body)
-	if err != nil {
-		writeError(w, err)
-		return
-	}
-	call := atmost.Call{ID: id, Operation: operation, Payload: payload, Trace: trace(r.Header)}
+	prefer(w, r, &call)
+	answer, err := a.engine.Execute(r.Context(), call)
+	writeAnswer(w, answer, err)
+}
+
+// prefer takes how long the request wants to wait, and says so in the answer.
+func prefer(w http.ResponseWriter, r *http.Request, call *atmost.Call) {
 	var applied string
 	if call.Wait, call.WaitSet, applied = wire.Prefer(r.Header); applied != "" {
 		w.Header().Set(wire.HeaderPreferenceApplied, applied)
 	}
-	answer, err := a.engine.Execute(r.Context(), call)
+}
+
+// writeAnswer answers with what is known of the operation.
+func writeAnswer(w http.ResponseWriter, answer atmost.Answer, err error) {
 	tell(w.Header(), answer.Record, err, answer.Replayed)
 	switch {
 	case err != nil:
@@ -207,6 +211,19 @@ func (a *api) execute(w http.ResponseWriter, r *http.Request) {
 	default:
 		writeJSON(w, http.StatusOK, wire.AppendCompleted(nil, answer.Record.Result))
 	}
+}
+
+// request reads what every call with a body has: the headers that name its key, and the body.
+func (a *api) request(w http.ResponseWriter, r *http.Request) (atmost.ID, []byte, error) {
+	id, err := wire.ID(r.Header)
+	if err != nil {
+		return id, nil, err
+	}
+	if err := requireJSON(r.Header); err != nil {
+		return id, nil, err
+	}
+	body, err := a.body(w, r)
+	return id, body, err
 }
 
 // trace takes the caller's trace context, unless it sent more than one.
