@@ -58,7 +58,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			m.settled.WithLabelValues(state.String())
 		}
 	}
-	requests := f.counter("requests_total", "Requests to execute, by their answer.", "operation", "answer")
+	requests := f.counter("requests_total", "Requests to execute or about a lease, by their answer.", "operation", "answer")
 	requestTook := f.histogram("request_duration_seconds", "Time from request to answer.", slow(), "operation")
 	m.answers.make = func(k [2]string) counted {
 		return counted{requests.WithLabelValues(k[0], k[1]), requestTook.WithLabelValues(k[0])}

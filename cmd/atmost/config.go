@@ -23,6 +23,7 @@ type config struct {
 	Migrate               bool
 	MaxBody               int64
 	MaxPending            int
+	AllowUnlisted         bool
 	DrainDelay            time.Duration
 	DrainTimeout          time.Duration
 	ReadTimeout           time.Duration
@@ -39,6 +40,7 @@ type config struct {
 	LogLevel, LogFormat   string
 
 	Operations map[string]operation
+	Unlisted   *operation // the defaults, if AllowUnlisted
 }
 
 // operation is the configuration of one operation. Without a URL it is executed by clients.
@@ -123,6 +125,7 @@ func settings() []setting[config] {
 		truthOf("migrate", func(c *config) *bool { return &c.Migrate }),
 		size("max_body", func(c *config) *int64 { return &c.MaxBody }, 1, 1<<30),
 		number("max_pending", func(c *config) *int { return &c.MaxPending }, 1, 1<<30),
+		truthOf("allow_unlisted", func(c *config) *bool { return &c.AllowUnlisted }),
 		duration("drain_delay", func(c *config) *time.Duration { return &c.DrainDelay }, 0, most),
 		duration("drain_timeout", func(c *config) *time.Duration { return &c.DrainTimeout }, 0, most),
 		duration("read_timeout", func(c *config) *time.Duration { return &c.ReadTimeout }, time.Second, most),

@@ -6,8 +6,11 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/atmost-dev/atmost"
 )
 
 // literal is a source whose file has text.
@@ -29,6 +32,7 @@ func TestPrecedence(t *testing.T) {
 	values := map[string][3]string{ // any three values that are right
 		"listen": {":1", ":2", ":3"}, "admin": {":1", "", ":3"}, "health": {":1", ":2", ""},
 		"store": {"memory:", "pebble:a", "pebble:b"}, "migrate": {"true", "false", "true"}, "max_body": {"1", "2KiB", "3MiB"}, "max_pending": {"1", "2", "3"},
+		"allow_unlisted": {"true", "false", "true"},
 		"drain_delay": {"1s", "2s", "3s"}, "drain_timeout": {"1s", "2m", "3h"}, "read_timeout": {"1s", "2s", "3s"},
 		"idle_timeout": {"1s", "2s", "3s"}, "pebble.cache": {"1MiB", "2MiB", "3GiB"}, "pebble.disk_reserve": {"1", "2", "3"},
 		"claim_patience": {"1s", "2s", "3s"}, "postgres.max_conns": {"1", "2", "3"}, "postgres.batch_size": {"1", "2", "3"},
@@ -168,10 +172,40 @@ operations:
     key_retention: 876000h
     forward_key: original
   risky: {url: "http://h", on_unknown: retry}
-  clients: {on_unknown: probe}
+  clients: {on_unknown: retry}
+  asked: {on_unknown: probe, probe_url: "http://h/{key}"}
+allow_unlisted: true
 `)
-	if n := len(r.config.Operations); n != 4 {
+	if n := len(r.config.Operations); n != 5 {
 		t.Errorf("%d operations", n)
+	}
+}
+
+// TestUnlisted: they have the defaults, which therefore are printed, and follow on a reload.
+func TestUnlisted(t *testing.T) {
+	const text = "allow_unlisted: true\ndefaults: {result_retention: 48h, headers: {X-A: {env: TOKEN}}}\noperations: {a: {result_retention: 1h}}\n"
+	loaded, err := literal(text, map[string]string{"TOKEN": "x", "ATMOST_DEFAULTS_TIMEOUT": "7s"}, nil).load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if o := loaded.Unlisted; o == nil || o.ResultRetention != 48*time.Hour || o.Timeout != 7*time.Second || o.KeyRetention != atmost.DefaultKeyRetention {
+		t.Errorf("%+v", o)
+	}
+	again, err := literal(string(render(loaded)), map[string]string{"TOKEN": "x"}, nil).load()
+	if diff := cmp.Diff(loaded, again, cmp.AllowUnexported(header{})); diff != "" || err != nil {
+		t.Error(diff, err)
+	}
+	for _, c := range []struct{ text, want string }{
+		{"allow_unlisted: yes", `atmost.yaml:1: allow_unlisted: "yes" is neither true nor false`},
+		{"allow_unlisted: true\ndefaults: {on_unknown: probe}", "atmost.yaml:1: allow_unlisted: operations that are not listed"},
+		{"operations: {a: {on_unknown: probe}}", "atmost.yaml:1: operations.a.on_unknown: probe needs a probe_url"},
+	} {
+		if _, err := literal(c.text, nil, nil).load(); err == nil || !strings.HasPrefix(err.Error(), c.want) {
+			t.Errorf("%s: %v", c.text, err)
+		}
+	}
+	if loaded, err := literal("defaults: {on_unknown: probe}", nil, nil).load(); err != nil || loaded.Unlisted != nil {
+		t.Errorf("%+v, %v", loaded.Unlisted, err)
 	}
 }
 

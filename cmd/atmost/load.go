@@ -71,6 +71,7 @@ func (s source) load() (config, error) {
 	l.applyFlags()
 	l.addresses()
 	l.operations()
+	l.unlisted()
 	if len(l.problems) > 0 {
 		slices.SortStableFunc(l.problems, inOrder)
 		return config{}, l.problems

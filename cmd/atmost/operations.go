@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -20,17 +21,15 @@ func (p *program) build(all map[string]operation) (map[string]atmost.Operation, 
 			built[name] = same
 			continue
 		}
-		operation := atmost.Operation{
-			Timeout: o.Timeout, Concurrency: o.Concurrency, MaxPending: o.MaxPending, DuplicateWait: o.DuplicateWait,
-			OnUnknown: atmost.OnUnknown(slices.Index(onUnknownNames(), o.OnUnknown)), ProbeSettle: o.ProbeSettle,
-			ResultRetention: o.ResultRetention, KeyRetention: o.KeyRetention,
-		}
-		if o.URL != "" {
+		operation := o.byClients()
+		if o.URL != "" || o.ProbeURL != "" {
 			u, err := upstream.New(upstreamConfig(name, o, p.transport, p.log))
 			if err != nil {
 				return nil, fmt.Errorf("operation %s: %w", name, err)
 			}
-			operation.Executor = u
+			if o.URL != "" {
+				operation.Executor = u
+			}
 			if o.ProbeURL != "" {
 				operation.Prober = u
 			}
@@ -40,9 +39,28 @@ func (p *program) build(all map[string]operation) (map[string]atmost.Operation, 
 	return built, nil
 }
 
+// byClients is the engine's operation but for what asks its upstream.
+func (o operation) byClients() atmost.Operation {
+	return atmost.Operation{
+		Timeout: o.Timeout, Concurrency: o.Concurrency, MaxPending: o.MaxPending, DuplicateWait: o.DuplicateWait,
+		OnUnknown: atmost.OnUnknown(slices.Index(onUnknownNames(), o.OnUnknown)), ProbeSettle: o.ProbeSettle,
+		ResultRetention: o.ResultRetention, KeyRetention: o.KeyRetention,
+	}
+}
+
+// unlisted is how clients perform operations that are not listed, nil if they may not.
+func (c config) unlisted() *atmost.Operation {
+	if c.Unlisted == nil {
+		return nil
+	}
+	o := c.Unlisted.byClients()
+	return &o
+}
+
 func upstreamConfig(name string, o operation, transport *upstream.Transport, log *slog.Logger) upstream.Config {
 	return upstream.Config{
-		URL: o.URL, Method: o.Method, Headers: httpHeaders(o.Headers), Transport: transport,
+		URL:    cmp.Or(o.URL, "http://localhost"), // without one there is no executor, and it is never called
+		Method: o.Method, Headers: httpHeaders(o.Headers), Transport: transport,
 		NotExecutedStatus: o.NotExecutedStatus, FinalStatus: o.FinalStatus,
 		MaxResult: o.MaxResult, ForwardKey: o.ForwardKey,
 		ProbeURL: o.ProbeURL, ProbeNotFound: o.ProbeURL != "" && o.ProbeNotFound == probeNotFoundNotExecuted,

@@ -227,6 +227,20 @@ func (l *loader) operations() {
 	}
 }
 
+// unlisted takes the defaults for operations that are not listed, if there may be any.
+func (l *loader) unlisted() {
+	if !l.config.AllowUnlisted {
+		return
+	}
+	o := l.defaults
+	o.complete()
+	l.config.Unlisted = &o
+	if o.OnUnknown == atmost.ProbeUnknown.String() {
+		l.complain(l.lines["allow_unlisted"], "allow_unlisted",
+			"operations that are not listed have the defaults, but no probe_url to ask for on_unknown: probe; set that for each operation that has one")
+	}
+}
+
 // agree complains about settings of an operation that are right each for itself but not together.
 func (l *loader) agree(path string, o operation) {
 	check := func(setting string, wrong bool, format string, args ...any) {
@@ -240,7 +254,7 @@ func (l *loader) agree(path string, o operation) {
 		l.complain(line, join(path, setting), format, args...)
 	}
 	probes := o.OnUnknown == atmost.ProbeUnknown.String()
-	check("on_unknown", probes && o.URL != "" && o.ProbeURL == "",
+	check("on_unknown", probes && o.ProbeURL == "",
 		"probe needs a probe_url to ask, for example probe_url: http://127.0.0.1:9000/charges/by-key/{key}")
 	check("probe_url", !probes && o.ProbeURL != "", "nothing is probed with on_unknown: %s; set on_unknown: probe, or remove this", o.OnUnknown)
 	check("max_pending", o.MaxPending < o.Concurrency, "%d is less than concurrency, which is %d", o.MaxPending, o.Concurrency)

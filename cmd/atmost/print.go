@@ -18,15 +18,12 @@ const redacted = "(redacted)"
 func render(c config) []byte {
 	root := mapping()
 	table(root, settings(), &c)
+	if c.Unlisted != nil { // else each operation has them
+		add(root, "defaults", renderOperation(*c.Unlisted))
+	}
 	operations := mapping()
 	for _, name := range slices.Sorted(maps.Keys(c.Operations)) {
-		o := c.Operations[name]
-		n := mapping()
-		table(n, perOperation(), &o)
-		if len(o.Headers) > 0 {
-			add(n, "headers", renderHeaders(o.Headers))
-		}
-		add(operations, name, n)
+		add(operations, name, renderOperation(c.Operations[name]))
 	}
 	add(root, "operations", operations)
 	var b bytes.Buffer
@@ -36,6 +33,15 @@ func render(c config) []byte {
 		panic(err) // a tree of scalars always can be encoded
 	}
 	return b.Bytes()
+}
+
+func renderOperation(o operation) *yaml.Node {
+	n := mapping()
+	table(n, perOperation(), &o)
+	if len(o.Headers) > 0 {
+		add(n, "headers", renderHeaders(o.Headers))
+	}
+	return n
 }
 
 // table adds the settings that have a value, those of a section in a mapping of their own.
@@ -95,7 +101,7 @@ func list(values []string) *yaml.Node {
 	return n
 }
 
-// scalar is text, which YAML wants in quotes where it could be of another type; numbers and truths are better without.
+// scalar is text, which YAML wants in quotes where it could be of another type; numbers, true and false are better without.
 func scalar(value string) *yaml.Node {
 	if _, err := strconv.Atoi(value); err == nil {
 		return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!int", Value: value}

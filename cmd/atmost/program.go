@@ -81,7 +81,8 @@ func (p *program) open(ctx context.Context, events atmost.Events) error {
 	metrics := prometheus.NewRegistry()
 	events = atmost.Tee(events, atmost.Tee(telemetry.NewPrometheus(metrics), telemetry.Log(p.log)))
 	p.engine, err = atmost.New(ctx, p.store, atmost.Options{
-		Operations: operations, MaxPending: p.config.MaxPending, ClaimPatience: p.config.ClaimPatience, Events: events,
+		Operations: operations, Unlisted: p.config.unlisted(), MaxPending: p.config.MaxPending, ClaimPatience: p.config.ClaimPatience,
+		Events: events,
 	})
 	if err != nil {
 		return err

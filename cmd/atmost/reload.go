@@ -36,6 +36,11 @@ func (p *program) replaceOperations(next config) error {
 	if err := p.engine.SetOperations(operations); err != nil {
 		return err
 	}
+	if p.config.AllowUnlisted && next.AllowUnlisted { // to allow or forbid them takes a restart
+		if err := p.engine.SetUnlisted(next.unlisted()); err != nil {
+			return err
+		}
+	}
 	p.operations = operations
 	return nil
 }
