@@ -210,7 +210,6 @@ func TestARepeatedClaimGetsTheSameLease(t *testing.T) {
 	})
 }
 
-// TestTheTimeThatAnAnswerTakesIsNoneOfTheLease.
 func TestTheTimeThatAnAnswerTakesIsNoneOfTheLease(t *testing.T) {
 	inBubble(t, atmost.Operation{}, atmost.Options{}, func(b *bench) {
 		b.slowly(10*time.Second, func() {

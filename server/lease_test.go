@@ -123,6 +123,20 @@ func TestLeaseTokenIsDrawn(t *testing.T) {
 	}
 }
 
+// Equal keys of different scopes have nothing to do with each other.
+func TestLeaseScopes(t *testing.T) {
+	s := start(t, clients(atmost.Operation{}))
+	for _, scope := range []string{"a", "b"} {
+		s.check(s.post("claim", "k", claimA, "Idempotency-Scope", scope), isClaimed("1"))
+		s.check(s.post("renew", "k", renewA, "Idempotency-Scope", scope), isHeld("1"))
+	}
+	s.check(s.post("renew", "k", renewA), isLost("LEASE_LOST"))
+	s.check(s.post("complete", "k", completeA), isLost("LEASE_LOST"))
+	s.check(s.post("fail", "k", failA), isLost("LEASE_LOST"))
+	s.check(s.post("complete", "k", completeA, "Idempotency-Scope", "a"), isExecuted("1"))
+	s.check(s.post("fail", "k", notDoneA, "Idempotency-Scope", "b"), facts{Status: 200, Executed: "no", Retry: "same-key", After: "1", Attempt: "1"})
+}
+
 func TestLeaseFails(t *testing.T) {
 	failed := facts{Status: 424, Code: "EXECUTION_FAILED", Executed: "yes", Retry: "no", Attempt: "1", Replayed: "true", Expires: expires}
 	reported := facts{Status: 200, Executed: "yes", Retry: "no", Attempt: "1", Replayed: "false", Expires: expires}
