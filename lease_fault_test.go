@@ -53,7 +53,9 @@ func TestAnAmbiguousLeaseIsSettled(t *testing.T) {
 		for _, drawn := range []atmost.Token{{}, token} {
 			t.Run(name, func(t *testing.T) {
 				inBubble(t, atmost.Operation{}, atmost.Options{}, func(b *bench) {
+					pass(time.Second)
 					b.store.Next(fault, storetest.Of[*atmost.Claim])
+					b.ambiguous(1, storetest.Of[*atmost.Claim]) // the next try, after which there is a pause
 					begin := time.Now()
 					l := b.claims(work("k", drawn))
 					left := leaseTime // from the try that made it
