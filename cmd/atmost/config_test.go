@@ -33,7 +33,7 @@ func TestPrecedence(t *testing.T) {
 		"listen": {":1", ":2", ":3"}, "admin": {":1", "", ":3"}, "health": {":1", ":2", ""},
 		"store": {"memory:", "pebble:a", "pebble:b"}, "migrate": {"true", "false", "true"}, "max_body": {"1", "2KiB", "3MiB"}, "max_pending": {"1", "2", "3"},
 		"allow_unlisted": {"true", "false", "true"},
-		"drain_delay": {"1s", "2s", "3s"}, "drain_timeout": {"1s", "2m", "3h"}, "read_timeout": {"1s", "2s", "3s"},
+		"drain_delay":    {"1s", "2s", "3s"}, "drain_timeout": {"1s", "2m", "3h"}, "read_timeout": {"1s", "2s", "3s"},
 		"idle_timeout": {"1s", "2s", "3s"}, "pebble.cache": {"1MiB", "2MiB", "3GiB"}, "pebble.disk_reserve": {"1", "2", "3"},
 		"claim_patience": {"1s", "2s", "3s"}, "postgres.max_conns": {"1", "2", "3"}, "postgres.batch_size": {"1", "2", "3"},
 		"postgres.linger": {"1ms", "2ms", "3ms"}, "postgres.timeout": {"1s", "2s", "3s"}, "postgres.retries": {"1", "2", "3"},
