@@ -39,15 +39,15 @@ func (e *Engine) Execute(ctx context.Context, call Call) (Answer, error) {
 	if _, open := e.calls.enter(); !open {
 		return Answer{}, errClosed
 	}
-	begin := e.clock.Elapsed()
+	begin := time.Now()
 	a, err := e.execute(ctx, call, e.operation(call.Operation))
 	e.answered(call.Operation, answerLabel(a, err), begin)
 	return a, err
 }
 
 // answered tells that a request which came at begin has its answer.
-func (e *Engine) answered(operation, answer string, begin time.Duration) {
-	e.events.Answered(Answered{Operation: e.label(operation), Answer: answer, Took: e.clock.Elapsed() - begin})
+func (e *Engine) answered(operation, answer string, begin time.Time) {
+	e.events.Answered(Answered{Operation: e.label(operation), Answer: answer, Took: time.Since(begin)})
 }
 
 // label is what observers are told instead of an operation's name, which a client may have made up.

@@ -77,10 +77,11 @@ func (c *claiming) otherAlgorithm(r Record) bool {
 // apply sends the claim. The lease counts from before it was first sent, as repeating a claim moves no deadline.
 func (c *claiming) apply(ctx context.Context) (Step, error) {
 	e := c.engine
+	begin := time.Now()
 	c.sent = e.clock.Elapsed()
 	c.leaseEnd.CompareAndSwap(0, int64(c.sent+leaseLasts(c.claim.Lease)))
 	step, err := e.store.Apply(ctx, c.call.ID, &c.claim)
-	e.events.Claimed(c.op.name, e.clock.Elapsed()-c.sent)
+	e.events.Claimed(c.op.name, time.Since(begin))
 	return step, err
 }
 

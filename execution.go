@@ -81,8 +81,7 @@ func (x *execution) perform() Outcome {
 	}
 	defer func() { <-x.op.slots }()
 
-	begin := e.clock.Elapsed()
-	if begin+x.op.Timeout+leaseMargin > time.Duration(x.leaseEnd.Load()) {
+	if e.clock.Elapsed()+x.op.Timeout+leaseMargin > time.Duration(x.leaseEnd.Load()) {
 		return Outcome{State: NotExecuted, Message: "too much time went by between the claim and the attempt"}
 	}
 	if !x.phase.CompareAndSwap(queued, dispatched) {
@@ -93,8 +92,9 @@ func (x *execution) perform() Outcome {
 		Number: x.claimed.Attempt, Fence: x.claimed.Fence, Trace: x.call.Trace,
 	}
 	e.events.Started(x.op.name)
+	begin := time.Now()
 	outcome := x.execute(attempt)
-	e.events.Ended(attempt, outcome, e.clock.Elapsed()-begin)
+	e.events.Ended(attempt, outcome, time.Since(begin))
 	return outcome
 }
 
@@ -136,7 +136,7 @@ func (x *execution) execute(a Attempt) (o Outcome) {
 // finish reports the outcome until the store has it, or, once the engine ends, has been asked once more. Then the attempt
 // leaves its place to another, and all who wait for it are answered.
 func (x *execution) finish(o Outcome) {
-	e, begin := x.engine, x.engine.clock.Elapsed()
+	e, begin := x.engine, time.Now()
 	event := &Finish{Token: x.claim.Token, Outcome: o.whole()}
 	if x.claim.Won(x.claimed) {
 		event.Claimed = &x.claimed
@@ -147,7 +147,7 @@ func (x *execution) finish(o Outcome) {
 		x.settle(x.claimed)
 		return
 	}
-	e.judged(x.call.ID, x.op.name, step, refusal, e.clock.Elapsed()-begin)
+	e.judged(x.call.ID, x.op.name, step, refusal, time.Since(begin))
 	x.settle(step.Record)
 }
 

@@ -76,7 +76,7 @@ func (e *Engine) Claim(ctx context.Context, call ClaimCall) (Claimed, error) {
 	if _, open := e.calls.enter(); !open {
 		return Claimed{}, errClosed
 	}
-	begin := e.clock.Elapsed()
+	begin := time.Now()
 	c, err := e.claim(ctx, call)
 	label := answerLabel(c.Answer, err)
 	if c.Won {
@@ -181,10 +181,10 @@ func (e *Engine) leased(step Step, sent time.Duration) (Claimed, error) {
 
 // giveBack reports that nothing was executed under a token that nobody was told.
 func (c *claiming) giveBack() {
-	e, begin := c.engine, c.engine.clock.Elapsed()
+	e, begin := c.engine, time.Now()
 	step, refusal, judged := e.insist(c.call.ID, &Finish{Token: c.claim.Token, Outcome: unconfirmed})
 	if judged {
-		e.judged(c.call.ID, c.op.name, step, refusal, e.clock.Elapsed()-begin)
+		e.judged(c.call.ID, c.op.name, step, refusal, time.Since(begin))
 		e.hub.settle(step.Record)
 	}
 }
@@ -203,7 +203,7 @@ func (e *Engine) Renew(ctx context.Context, id ID, token Token, lease time.Durat
 	if _, open := e.calls.enter(); !open {
 		return Lease{}, errClosed
 	}
-	begin := e.clock.Elapsed()
+	begin := time.Now()
 	if err := errors.Join(id.Validate(), validLease(lease)); err != nil {
 		return Lease{}, refusalOf(err)
 	}
@@ -274,14 +274,14 @@ func (e *Engine) report(ctx context.Context, id ID, token Token, o Outcome) (Ans
 	if _, open := e.calls.enter(); !open {
 		return Answer{}, errClosed
 	}
-	begin := e.clock.Elapsed()
+	begin := time.Now()
 	if err := id.Validate(); err != nil {
 		return Answer{}, err
 	}
 	step, _, repeated, err := e.confirm(ctx, "finish", id, &Finish{Token: token, Outcome: o.whole()})
 	operation := step.Record.Operation
 	if refusal := refusalOf(err); err == nil || refusal != nil {
-		e.judged(id, e.label(operation), step, refusal, e.clock.Elapsed()-begin)
+		e.judged(id, e.label(operation), step, refusal, time.Since(begin))
 	}
 	if err != nil {
 		err = e.refusedWith(unreported, "finish", err)
