@@ -316,6 +316,8 @@ func FuzzConfig(f *testing.F) {
 		}
 	}
 	f.Add("&a [*a]")
+	f.Add("store: postgres://u:p%40@h:1,h:2/db?sslmode=disable&password=p&a=@")
+	f.Add("store: postgres://u:p/q@h/db\nmigrate: yes\npostgres: {timeout: 1s, unsafe_durability: true}")
 	f.Add("pebble: &p {cache: *p}")
 	f.Add("operations: &o {a: *o, <<: *o}")
 	f.Add("operations: {a: {headers: &h {x: *h}, final_status: &l [*l]}}")

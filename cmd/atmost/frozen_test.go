@@ -54,7 +54,10 @@ func (u *frozenUpstream) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	open := u.open[key]
 	u.mu.Unlock()
 	if open != nil {
-		<-open
+		select {
+		case <-open:
+		case <-r.Context().Done():
+		}
 	}
 	w.Header().Set("Content-Type", "application/json")
 	_, _ = io.WriteString(w, `{"done":true}`)
