@@ -99,7 +99,7 @@ func TestSharedStoreAway(t *testing.T) {
 	cluster := pgtest.New(t, pgtest.Config{})
 	up := newGated(t)
 	close(up.open)
-	r := boot(t, "store: "+cluster.Database(t)+"\nmigrate: true\nclaim_patience: 1s\npostgres: {timeout: 1s}\noperations: {a: {url: '"+up.URL+"'}}\n")
+	r := boot(t, "store: "+cluster.Database(t)+"\nmigrate: true\nclaim_patience: 500ms\ndrain_timeout: 0s\noperations: {a: {url: '"+up.URL+"'}}\n")
 	t.Cleanup(func() { cluster.Stop(true) }) // its goroutines are not the program's
 	r.log.wait(t, "the database was migrated")
 	r.get(t, listenerAdmin, "/readyz?verbose").want(t, 200, "[+] store: ok")

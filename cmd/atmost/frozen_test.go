@@ -181,7 +181,7 @@ func testFrozenInCall(t *testing.T) {
 	database := migrated(t, cluster.Database(t))
 	u := newFrozenUpstream(t)
 	proxy, url := throughProxy(t, database, cluster.Addr())
-	f := newFleet(t, strings.ReplaceAll(`defaults: {timeout: 4s}
+	f := newFleet(t, strings.ReplaceAll(`defaults: {timeout: 8s}
 operations:
   held: {url: 'TARGET/', concurrency: 8}
   reported: {url: 'TARGET/'}

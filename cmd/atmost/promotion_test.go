@@ -102,7 +102,7 @@ func TestPromotion(t *testing.T) {
 	up := httptest.NewServer(l)
 	defer up.Close()
 	both := strings.Replace(database, primary.Addr(), primary.Addr()+","+standby.Addr(), 1) + "&target_session_attrs=read-write"
-	f := newFleet(t, impatient+operationsAt(up.URL), both, both)
+	f := newFleet(t, "claim_patience: 500ms\n"+operationsAt(up.URL), both, both)
 	h := &hasty{fleet: f, client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 16}}, done: map[asked]bool{}, due: map[int]chan struct{}{}}
 	defer h.client.CloseIdleConnections()
 
