@@ -29,7 +29,7 @@ func scoped(ctx context.Context, client *http.Client, url, scope, key string) (r
 	return read(resp)
 }
 
-// asked is a key, and what was answered for it.
+// asked is a key, and its scope.
 type asked struct{ scope, key string }
 
 // hasty is clients that ask for one new key after the other, in two scopes, and do not care about answers.
@@ -38,8 +38,8 @@ type hasty struct {
 	client *http.Client
 	mu     sync.Mutex
 	all    []asked
-	done   map[asked]bool // that were answered as completed
-	due    map[int]chan struct{}
+	done   map[asked]bool        // that were answered as completed
+	due    map[int]chan struct{} // closed when so many were
 }
 
 func (h *hasty) gather(clients int) (disperse func()) {
@@ -50,13 +50,14 @@ func (h *hasty) gather(clients int) (disperse func()) {
 		load.Go(func() {
 			for n := 0; ctx.Err() == nil; n++ {
 				a := asked{"ab"[i%2 : i%2+1], fmt.Sprintf("c%d-%d", i, n)}
-				h.note(a, false)
+				h.ask(a)
 				at, _ := h.fleet.reach(ctx, random)
 				p, err := scoped(context.WithoutCancel(ctx), h.client, at.url, a.scope, a.key)
-				h.note(a, err == nil && p.status == http.StatusOK)
 				if err != nil || p.status != http.StatusOK {
 					pause(ctx)
+					continue
 				}
+				h.complete(a)
 			}
 		})
 	}
@@ -66,15 +67,16 @@ func (h *hasty) gather(clients int) (disperse func()) {
 	}
 }
 
-// note notes that a was asked, or that it was answered as completed.
-func (h *hasty) note(a asked, done bool) {
+func (h *hasty) ask(a asked) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if done {
-		h.done[a] = true
-	} else if !h.done[a] {
-		h.all = append(h.all, a)
-	}
+	h.all = append(h.all, a)
+}
+
+func (h *hasty) complete(a asked) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.done[a] = true
 	if c := h.due[len(h.done)]; c != nil {
 		close(c)
 		delete(h.due, len(h.done))
