@@ -201,7 +201,7 @@ func Guard(ctx context.Context, url string, o Options) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, o.Timeout)
+	ctx, cancel := context.WithTimeout(ctx, max(o.Timeout, connectTimeout))
 	defer cancel()
 	s := &Store{options: o}
 	if err := s.probe(ctx, config, url); err != nil {

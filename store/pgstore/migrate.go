@@ -25,7 +25,8 @@ const migrationsTable = "atmost_migrations"
 // schemaVersion is the newest migration, which this release needs.
 const schemaVersion = 1
 
-// connectTimeout bounds how long a migration waits for a connection, if its URL says nothing of that.
+// connectTimeout bounds how long Open takes, if Options.Timeout is less, and how long a migration waits for a connection, if its
+// URL says nothing of that.
 const connectTimeout = 10 * time.Second
 
 // migrationLock is the advisory lock that is held during migrations, and only then. The number means nothing.

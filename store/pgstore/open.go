@@ -29,7 +29,7 @@ func Open(ctx context.Context, url string, o Options) (*Store, error) {
 	}
 	s := &Store{options: o}
 	s.open.Store(new(string))
-	ctx, cancel := context.WithTimeout(ctx, o.Timeout)
+	ctx, cancel := context.WithTimeout(ctx, max(o.Timeout, connectTimeout))
 	defer cancel()
 	if err := s.probe(ctx, config, url); err != nil {
 		return nil, err
