@@ -26,7 +26,8 @@ func TestAdmitPebble(t *testing.T) {
 			t.Errorf("%v: exit code %d, %s%s; want %d, %s", args, code, stdout, stderr, wantCode, want)
 		}
 	}
-	service, _ := spawn(t, restored, "")
+	service, log := spawn(t, restored, "")
+	log.wait(t, "THE STORE IS GUARDED: it may have forgotten what was claimed last, so new keys are answered OUTCOME_UNKNOWN; see atmost admit --help")
 	wantMetrics(t, service, "atmost_store_guarded 1")
 	expect(exitFailure, restored+" is in use by another process", "--all")
 	expect(exitFailure, "has to be stopped first", "--all")

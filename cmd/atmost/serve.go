@@ -51,6 +51,9 @@ func (p *program) announce() {
 			p.log.Warn("the health listener is open to the network: whoever reaches it can read the metrics", "address", l.Addr().String())
 		}
 	}
+	if s, ok := p.store.(guarding); ok && s.Guarded() {
+		p.log.Warn("THE STORE IS GUARDED: it may have forgotten what was claimed last, so new keys are answered OUTCOME_UNKNOWN; see atmost admit --help")
+	}
 	if p.source.file == "" && len(p.config.Operations) == 0 {
 		p.log.Warn("there is no configuration file, so there are no operations: nothing can be executed; name one with --config")
 	}

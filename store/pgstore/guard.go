@@ -151,7 +151,7 @@ func (s *Store) replaced(ctx context.Context, conn *pgx.Conn, known, v server) e
 		return err
 	}
 	s.guarded.Store(true)
-	s.options.Logger.Error("a standby without all that was acknowledged may have been promoted: new keys are refused until they are admitted",
+	s.options.Logger.Error("a standby without all that was acknowledged may have been promoted: new keys are refused until they are admitted; see atmost admit --help",
 		"timeline", v.timeline, "before", known.timeline)
 	return nil
 }
