@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/atmost-dev/atmost/internal/faultproxy"
+	"github.com/atmost-dev/atmost/internal/pgtest"
 )
 
 // fleet is several processes of the real program on one database, behind a balancer that knows which of them are there.
@@ -192,6 +193,16 @@ func throughProxy(t *testing.T, url, addr string) (*faultproxy.Proxy, string) {
 	}
 	t.Cleanup(proxy.Close)
 	return proxy, strings.Replace(url, addr, proxy.Addr(), 1)
+}
+
+// proxied is n proxies to a cluster, and the URL of its database by way of each.
+func proxied(t *testing.T, cluster *pgtest.Cluster, database string, n int) (proxies []*faultproxy.Proxy, urls []string) {
+	t.Helper()
+	for range n {
+		proxy, url := throughProxy(t, database, cluster.Addr())
+		proxies, urls = append(proxies, proxy), append(urls, url)
+	}
+	return proxies, urls
 }
 
 // assembly is clients that ask a fleet, whose upstream keeps a ledger.

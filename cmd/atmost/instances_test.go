@@ -37,21 +37,29 @@ func TestInstances(t *testing.T) {
 	}
 }
 
-// testInstanceKilled kills instances at random moments under load. The others go on; what the dead were executing is unknown once
-// their leases end, and then held or settled.
+// testInstanceKilled kills instances at random moments under load, every other time when it was cut off from the database, with
+// outcomes that it cannot store. The others go on; what the dead were executing is unknown once their leases end, and then held or
+// settled.
 func testInstanceKilled(t *testing.T) {
-	database := migrated(t, pgtest.Database(t))
-	a := assemble(t, 32, "", slices.Repeat([]string{database}, 3)...)
+	cluster := pgtest.New(t, pgtest.Config{})
+	proxies, urls := proxied(t, cluster, migrated(t, cluster.Database(t)), 3)
+	a := assemble(t, 32, impatient, urls...)
+	a.audit.outages = true
 	kills := 6
 	if testing.Short() {
 		kills = 2
 	}
 	disperse := a.gather()
-	for range kills {
+	for n := range kills {
 		a.after(t, 100+a.random.IntN(200))
-		m := a.fleet.instances[a.random.IntN(len(a.fleet.instances))]
-		m.crash()
-		m.start(t)
+		i := a.random.IntN(len(a.fleet.instances))
+		if n%2 == 1 {
+			proxies[i].Set(faultproxy.Fault{Kind: faultproxy.Reset, Direction: faultproxy.Request})
+			a.after(t, 40)
+		}
+		a.fleet.instances[i].crash()
+		proxies[i].Set(faultproxy.Fault{})
+		a.fleet.instances[i].start(t)
 	}
 	a.close(t, disperse)
 	lapsed := a.fleet.sum(t, "atmost_lapsed_total")
@@ -132,13 +140,7 @@ func (a *assembly) refuse(t *testing.T, m *instance, key string) {
 // in between, under load.
 func TestConnectionsCut(t *testing.T) {
 	cluster := pgtest.New(t, pgtest.Config{})
-	database := migrated(t, cluster.Database(t))
-	var proxies []*faultproxy.Proxy
-	var urls []string
-	for range 3 {
-		proxy, url := throughProxy(t, database, cluster.Addr())
-		proxies, urls = append(proxies, proxy), append(urls, url)
-	}
+	proxies, urls := proxied(t, cluster, migrated(t, cluster.Database(t)), 3)
 	a := assemble(t, 32, impatient, urls...)
 	a.audit.outages = true
 	disperse := a.gather()
