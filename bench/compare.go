@@ -11,15 +11,16 @@ import (
 
 // side is what one contender did with one number of clients.
 type side struct {
-	PerSecond      float64
-	P50, P99       time.Duration
-	DatabaseMicros float64 // CPU time of the database's processes for each execution
+	PerSecond float64
+	P50, P99  time.Duration
+	// OwnMicros is the CPU time of the contender's process for each execution, DatabaseMicros that of the database's.
+	OwnMicros, DatabaseMicros float64
 
-	done     int
-	took     time.Duration
-	database time.Duration
-	rates    []float64
-	latency  *hdrhistogram.Histogram
+	done          int
+	took          time.Duration
+	own, database time.Duration
+	rates         []float64
+	latency       *hdrhistogram.Histogram
 }
 
 // comparison is both contenders with one number of clients.
@@ -33,19 +34,19 @@ type comparison struct {
 
 // turn has clients ask one contender for a while. What does not count warms it up.
 func (s *setting) turn(ctx context.Context, x *side, atmost bool, clients int, d time.Duration, counts bool) error {
-	address := s.plain
+	c := s.plain
 	if atmost {
-		address = s.atmost
+		c = s.atmost
 	}
-	before, err := s.databaseTime()
+	before, err := s.used(c)
 	if err != nil {
 		return err
 	}
-	l, err := load(ctx, address, clients, d)
+	l, err := load(ctx, c.address, clients, d)
 	if err != nil {
 		return err
 	}
-	after, err := s.databaseTime()
+	after, err := s.used(c)
 	if err != nil || !counts {
 		return err
 	}
@@ -55,7 +56,8 @@ func (s *setting) turn(ctx context.Context, x *side, atmost bool, clients int, d
 	x.latency.Merge(l.latency)
 	x.done += l.done
 	x.took += l.took
-	x.database += after - before
+	x.own += after.own - before.own
+	x.database += after.database - before.database
 	x.rates = append(x.rates, float64(l.done)/l.took.Seconds())
 	return nil
 }
@@ -64,6 +66,7 @@ func (x *side) conclude() {
 	x.PerSecond = float64(x.done) / x.took.Seconds()
 	x.P50 = time.Duration(x.latency.ValueAtQuantile(50))
 	x.P99 = time.Duration(x.latency.ValueAtQuantile(99))
+	x.OwnMicros = float64(x.own.Microseconds()) / float64(x.done)
 	x.DatabaseMicros = float64(x.database.Microseconds()) / float64(x.done)
 }
 
@@ -80,7 +83,8 @@ func (c *comparison) conclude() {
 
 func (c *comparison) row() string {
 	ms := func(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
-	return fmt.Sprintf("%d\t%.0f\t%.0f\t%.2f\t%.2f to %.2f\t%.1f / %.1f\t%.1f / %.1f\t%.0f\t%.0f\t",
+	return fmt.Sprintf("%d\t%.0f\t%.0f\t%.2f\t%.2f to %.2f\t%.1f / %.1f\t%.1f / %.1f\t%.0f + %.0f\t%.0f + %.0f\t",
 		c.Clients, c.Plain.PerSecond, c.Atmost.PerSecond, c.Ratio, c.Lowest, c.Highest,
-		ms(c.Plain.P50), ms(c.Plain.P99), ms(c.Atmost.P50), ms(c.Atmost.P99), c.Plain.DatabaseMicros, c.Atmost.DatabaseMicros)
+		ms(c.Plain.P50), ms(c.Plain.P99), ms(c.Atmost.P50), ms(c.Atmost.P99),
+		c.Plain.OwnMicros, c.Plain.DatabaseMicros, c.Atmost.OwnMicros, c.Atmost.DatabaseMicros)
 }

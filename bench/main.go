@@ -86,7 +86,7 @@ func measure(ctx context.Context, counts []int, rounds int, turn time.Duration, 
 	defer s.close()
 	fmt.Println(f.title())
 	table := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(table, "clients\tplain/s\tatmost/s\tratio\tof a round\tplain p50/p99 ms\tatmost p50/p99 ms\tdatabase CPU µs each: plain\tatmost\t")
+	fmt.Fprintln(table, "clients\tplain/s\tatmost/s\tratio\tof a round\tplain p50/p99 ms\tatmost p50/p99 ms\tCPU µs each, own + database: plain\tatmost\t")
 	for _, n := range counts {
 		c := comparison{Clients: n}
 		for round := range rounds + 1 {

@@ -9,10 +9,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -24,7 +22,13 @@ type setting struct {
 	dir           string
 	cluster       *pgtest.Cluster
 	children      []*exec.Cmd
-	plain, atmost string // addresses
+	plain, atmost contender
+}
+
+// contender is one that is measured.
+type contender struct {
+	address string
+	pid     int
 }
 
 func setUp(ctx context.Context) (*setting, error) {
@@ -54,14 +58,15 @@ func (s *setting) open(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	upstream, err := s.role(self, "-role", "upstream")
+	target, err := s.role(self, "-role", "upstream")
 	if err != nil {
 		return err
 	}
-	if s.plain, err = s.role(self, "-role", "plain", "-database", theirs, "-upstream", "http://"+upstream+"/charges"); err != nil {
+	upstream := "http://" + target.address + "/charges"
+	if s.plain, err = s.role(self, "-role", "plain", "-database", theirs, "-upstream", upstream); err != nil {
 		return err
 	}
-	return s.serve(ctx, ours, "http://"+upstream+"/charges")
+	return s.serve(ctx, ours, upstream)
 }
 
 func execute(ctx context.Context, url string, statements ...string) error {
@@ -78,22 +83,22 @@ func execute(ctx context.Context, url string, statements ...string) error {
 	return nil
 }
 
-// role starts this program in a role, and returns its address.
-func (s *setting) role(program string, args ...string) (string, error) {
+// role starts this program in a role, in which it prints its address.
+func (s *setting) role(program string, args ...string) (c contender, err error) {
 	cmd := exec.Command(program, args...)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	if err != nil {
-		return "", err
+		return c, err
 	}
 	if err := s.start(cmd); err != nil {
-		return "", err
+		return c, err
 	}
 	lines := bufio.NewScanner(out)
 	if !lines.Scan() {
-		return "", fmt.Errorf("%s did not start", strings.Join(args[:2], " "))
+		return c, fmt.Errorf("%s did not start", strings.Join(args[:2], " "))
 	}
-	return lines.Text(), nil
+	return contender{lines.Text(), cmd.Process.Pid}, nil
 }
 
 func (s *setting) start(cmd *exec.Cmd) error {
@@ -134,7 +139,7 @@ func (s *setting) serve(ctx context.Context, database, upstream string) error {
 	for lines := bufio.NewScanner(out); lines.Scan(); {
 		fmt.Fprintln(&log, lines.Text())
 		if _, rest, ok := strings.Cut(lines.Text(), "listener=public address="); ok {
-			s.atmost = rest
+			s.atmost = contender{rest, cmd.Process.Pid}
 		}
 		if strings.Contains(lines.Text(), "msg=ready") {
 			go func() {
@@ -157,44 +162,4 @@ func (s *setting) close() {
 		s.cluster.Remove()
 	}
 	_ = os.RemoveAll(s.dir)
-}
-
-// clockTick is the unit of times in /proc.
-const clockTick = 10 * time.Millisecond
-
-// databaseTime is the CPU time that the database's processes have used, those of connections that ended included.
-func (s *setting) databaseTime() (time.Duration, error) {
-	parent := s.cluster.Pid()
-	total := time.Duration(0)
-	stats, err := filepath.Glob("/proc/[0-9]*/stat")
-	if err != nil {
-		return 0, err
-	}
-	for _, file := range stats {
-		data, err := os.ReadFile(file)
-		if err != nil {
-			continue // it has ended
-		}
-		_, rest, _ := strings.Cut(string(data), ") ") // the name before it may have anything in it
-		fields := strings.Fields(rest)
-		if len(fields) < 15 {
-			continue
-		}
-		own := strings.HasPrefix(file, fmt.Sprintf("/proc/%d/", parent))
-		if !own && fields[1] != strconv.Itoa(parent) {
-			continue
-		}
-		ticks := fields[11:13] // utime, stime
-		if own {
-			ticks = fields[11:15] // and those of children that ended
-		}
-		for _, t := range ticks {
-			n, err := strconv.ParseInt(t, 10, 64)
-			if err != nil {
-				return 0, err
-			}
-			total += time.Duration(n) * clockTick
-		}
-	}
-	return total, nil
 }
