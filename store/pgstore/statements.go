@@ -53,7 +53,7 @@ func (s *Store) sql(text string) string {
 	if s.anonymous {
 		timeline, recorded = "'"+anonymousTimeline+"'", "m.timeline"
 	}
-	return strings.NewReplacer("{now}", s.options.now, "{timeline}", timeline, "{recorded}", recorded, "{columns}", columns,
+	return strings.NewReplacer("{now}", s.options.now, "{at}", s.options.at, "{timeline}", timeline, "{recorded}", recorded, "{columns}", columns,
 		"{lag}", fmt.Sprint(forgetLag.Microseconds())).Replace(text)
 }
 
@@ -78,6 +78,9 @@ func (s *Store) prepare() statements {
 		nulls = append(nulls, "NULL::"+typeOf(name))
 	}
 	all := strings.Join(names, ", ")
+	finishOne := one(finishMany, "scope text", "key text", "token bytea", "state smallint", "not_kept smallint", "status integer",
+		"message bytea", "result bytea", "drops boolean")
+	renewOne := one(renewMany, "scope text", "key text", "token bytea", "lease bigint")
 	return statements{
 		readOne: s.sql(`SELECT {now}, m.guarded_since, m.guard_version, m.timeline = {recorded},
 			EXISTS (SELECT FROM atmost_admitted a WHERE a.scope = $1), {columns}
@@ -90,9 +93,9 @@ func (s *Store) prepare() statements {
 			` WHERE scope = @scope AND key = @key AND version = @version AND {now} < @until
 			AND (NOT @claim::boolean OR ` + asJudged + `)`),
 		claim:         together{many: s.sql(claimManyText(all, strings.Join(nulls, ", "))), one: s.sql(claimOneText(all))},
-		finish:        together{many: s.sql(finishText(finishedMany) + whole), one: s.sql(finishText(finishedOne) + whole)},
-		finishClaimed: together{many: s.sql(finishText(finishedMany) + changeable), one: s.sql(finishText(finishedOne) + changeable)},
-		renew:         together{many: s.sql(renewText(renewedMany)), one: s.sql(renewText(renewedOne))},
+		finish:        together{many: s.sql(finishMany + whole), one: s.sql(finishOne + whole)},
+		finishClaimed: together{many: s.sql(finishMany + changedMany), one: s.sql(finishOne + changedOne)},
+		renew:         together{many: s.sql(renewMany), one: s.sql(renewOne)},
 		due: s.sql(`(SELECT {now}, r.scope, r.key, {columns} FROM atmost_records r
 			WHERE r.state = 1 AND r.deadline <= {now} ORDER BY r.deadline LIMIT $1)
 			UNION ALL (SELECT {now}, r.scope, r.key, {columns} FROM atmost_records r
@@ -115,73 +118,68 @@ func typeOf(column string) string {
 // claimManyText claims what is absent, and reads what is not. It neither waits for nor locks a row that is there; what another
 // claim is just inserting it skips, once that is done.
 func claimManyText(all, nulls string) string {
-	return `WITH t AS MATERIALIZED (SELECT {now} AS now),
-	seen AS MATERIALIZED (
+	return `WITH seen AS MATERIALIZED (
 		SELECT i.s, i.k, i.o, i.a, i.d, i.tk, i.lease, i.rr, i.kr, i.ou, i.eb, r.*
 		FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bytea[], $6::bytea[], $7::bigint[], $8::bigint[],
 			$9::bigint[], $10::smallint[], $11::smallint[]) AS i(s, k, o, a, d, tk, lease, rr, kr, ou, eb)
 		LEFT JOIN LATERAL (SELECT * FROM atmost_records r WHERE r.scope = i.s AND r.key = i.k OFFSET 0) r ON true),
 	made AS (
 		INSERT INTO atmost_records (version, ` + all + `)
-		SELECT t.now, t.now, t.now + n.lease, t.now, t.now, 0, 0, NULL, n.rr, n.kr, 1, 0, 0, 1, 0, 0, n.ou, n.eb,
+		SELECT {at}, {at}, {at} + n.lease, {at}, {at}, 0, 0, NULL, n.rr, n.kr, 1, 0, 0, 1, 0, 0, n.ou, n.eb,
 			n.s, n.k, n.o, n.a, n.d, n.tk, NULL, NULL, NULL
-		FROM seen n CROSS JOIN t WHERE n.version IS NULL AND ` + unguarded + `
+		FROM seen n WHERE n.version IS NULL AND ` + unguarded + `
 		ON CONFLICT DO NOTHING RETURNING scope, key)
-	SELECT t.now, r.scope, r.key, {columns} FROM seen r CROSS JOIN t WHERE r.version IS NOT NULL
-	UNION ALL SELECT t.now, made.scope, made.key, ` + nulls + ` FROM made CROSS JOIN t`
+	SELECT {at}, r.scope, r.key, {columns} FROM seen r WHERE r.version IS NOT NULL
+	UNION ALL SELECT {at}, made.scope, made.key, ` + nulls + ` FROM made`
 }
 
 // claimOneText claims if nothing is there. It returns the time, or no row. If there is a row it can wait for who holds that.
 func claimOneText(all string) string {
 	return `INSERT INTO atmost_records (version, ` + all + `)
-		SELECT t.now, t.now, t.now + $7::bigint, t.now, t.now, 0, 0, NULL, $8::bigint, $9::bigint, 1, 0, 0, 1, 0, 0,
+		SELECT {at}, {at}, {at} + $7::bigint, {at}, {at}, 0, 0, NULL, $8::bigint, $9::bigint, 1, 0, 0, 1, 0, 0,
 			$10::smallint, $11::smallint, $1::text, $2::text, $3::text, $4::text, $5::bytea, $6::bytea, NULL, NULL, NULL
-		FROM (SELECT {now} AS now OFFSET 0) t WHERE ` + unguarded + ` ON CONFLICT DO NOTHING RETURNING fence`
+		WHERE ` + unguarded + ` ON CONFLICT DO NOTHING RETURNING fence`
 }
 
-// The reports of finishText.
+// Reports and renewals are judged by the moment at which their row is theirs to change, and stamped with the one at which they
+// arrived.
+
+// whole is what a report returns that has no record of its claim: all of the row but the result, which the caller has.
+var whole = ` RETURNING {at}, r.scope, r.key, ` + strings.TrimSuffix(columns, "r.result") + "NULL::bytea"
+
+// What a report returns that has it is its number, and what may have changed since the claim, in finishedColumns.
 const (
-	finishedMany = `unnest($1::text[], $2::text[], $3::bytea[], $4::smallint[], $5::smallint[], $6::integer[], $7::bytea[],
-		$8::bytea[], $9::boolean[]) WITH ORDINALITY AS i(scope, key, token, state, not_kept, status, message, result, drops, n)`
-	finishedOne = `(SELECT $1::text AS scope, $2::text AS key, $3::bytea AS token, $4::smallint AS state, $5::smallint AS not_kept,
-		$6::integer AS status, $7::bytea AS message, $8::bytea AS result, $9::boolean AS drops, 1::bigint AS n) i`
+	changedMany     = ` RETURNING {at}, i.n, r.contradictions, r.past`
+	changedOne      = ` RETURNING {at}, 1::bigint, r.contradictions, r.past`
+	finishedColumns = 4
 )
 
-// What finishText returns: all of each record but the result, which the caller has; or, by the number of the report, only what may
-// have changed since the claim.
-var (
-	whole      = ` RETURNING t.now, r.scope, r.key, ` + strings.TrimSuffix(columns, "r.result") + "NULL::bytea"
-	changeable = ` RETURNING t.now, i.n, r.contradictions, r.past`
-)
-
-// finishedColumns is how many changeable returns.
-const finishedColumns = 4
-
-// finishText writes reports that come in time.
-func finishText(reports string) string {
-	return `UPDATE atmost_records r SET version = r.version + 1, state = i.state, settled_by = 0, not_kept = i.not_kept,
-		upstream_status = i.status, message = i.message, result = i.result, updated_at = t.now, deadline = least(r.deadline, t.now),
-		result_expires = CASE WHEN i.state IN (2, 3) THEN t.now + r.result_retention / 1000 ELSE 0 END,
-		key_expires = t.now + greatest(r.key_retention, r.result_retention) / 1000,
-		due = CASE WHEN i.drops AND r.result_retention / 1000 < r.key_retention / 1000 THEN t.now + r.result_retention / 1000
-			ELSE t.now + greatest(r.key_retention, r.result_retention) / 1000 + {lag} END
-	FROM ` + reports + ` CROSS JOIN (SELECT {now} AS now OFFSET 0) t
+const finishMany = `UPDATE atmost_records r SET version = r.version + 1, state = i.state, settled_by = 0, not_kept = i.not_kept,
+		upstream_status = i.status, message = i.message, result = i.result, updated_at = {at}, deadline = least(r.deadline, {at}),
+		result_expires = CASE WHEN i.state IN (2, 3) THEN {at} + r.result_retention / 1000 ELSE 0 END,
+		key_expires = {at} + greatest(r.key_retention, r.result_retention) / 1000,
+		due = CASE WHEN i.drops AND r.result_retention / 1000 < r.key_retention / 1000 THEN {at} + r.result_retention / 1000
+			ELSE {at} + greatest(r.key_retention, r.result_retention) / 1000 + {lag} END
+	FROM unnest($1::text[], $2::text[], $3::bytea[], $4::smallint[], $5::smallint[], $6::integer[], $7::bytea[],
+		$8::bytea[], $9::boolean[]) WITH ORDINALITY AS i(scope, key, token, state, not_kept, status, message, result, drops, n)
 	WHERE r.scope = i.scope AND r.key = i.key AND r.token = i.token AND r.state = 1 AND r.deadline > {now}`
-}
 
-// The renewals of renewText.
-const (
-	renewedMany = `unnest($1::text[], $2::text[], $3::bytea[], $4::bigint[]) AS i(scope, key, token, lease)`
-	renewedOne  = `(SELECT $1::text AS scope, $2::text AS key, $3::bytea AS token, $4::bigint AS lease) i`
-)
-
-// renewText moves deadlines that have not passed.
-func renewText(renewals string) string {
-	return `UPDATE atmost_records r SET version = r.version + 1, deadline = t.now + i.lease, updated_at = t.now
-	FROM ` + renewals + ` CROSS JOIN (SELECT {now} AS now OFFSET 0) t
+const renewMany = `UPDATE atmost_records r SET version = r.version + 1, deadline = {at} + i.lease, updated_at = {at}
+	FROM unnest($1::text[], $2::text[], $3::bytea[], $4::bigint[]) AS i(scope, key, token, lease)
 	WHERE r.scope = i.scope AND r.key = i.key AND r.token = i.token AND r.state = 1 AND r.deadline > {now}
-		AND r.deadline < t.now + i.lease
-	RETURNING t.now, r.scope, r.key, {columns}`
+		AND r.deadline < {at} + i.lease
+	RETURNING {at}, r.scope, r.key, {columns}`
+
+// one is a statement of many calls for one: a join with a row of arguments would take longer than all the rest.
+func one(many string, arguments ...string) string {
+	head, rest, _ := strings.Cut(many, "\n\tFROM unnest(")
+	_, where, _ := strings.Cut(rest, "\n\tWHERE ")
+	text := head + "\n\tWHERE " + where
+	for i, name := range arguments {
+		field, kind, _ := strings.Cut(name, " ")
+		text = strings.ReplaceAll(text, "i."+field, fmt.Sprintf("$%d::%s", i+1, kind))
+	}
+	return text
 }
 
 // mine are the rows of a sweep that are still as it read them, and that nobody holds.
