@@ -2,13 +2,11 @@ package pgstore_test
 
 import (
 	"fmt"
-	"os"
 	"sync"
 	"testing"
 
 	"github.com/atmost-dev/atmost"
 	"github.com/atmost-dev/atmost/internal/pgtest"
-	"github.com/atmost-dev/atmost/internal/skip"
 	"github.com/atmost-dev/atmost/store/pgstore"
 	"github.com/atmost-dev/atmost/store/storetest"
 )
@@ -40,9 +38,6 @@ func TestBouncer(t *testing.T) {
 		})
 	}
 	t.Run("Suite", func(t *testing.T) {
-		if os.Getenv("CI") == "" {
-			skip.Test(t, "storetest behind PgBouncer: it takes long, set CI to run it")
-		}
 		direct := migrated(t, pgtest.Database(t))
 		url := pgtest.Bouncer(t, direct)
 		clock := newTableClock(t, direct)
