@@ -49,7 +49,7 @@ func (c *claiming) prepare(e *Engine, op *operation, call Call, token Token, lea
 
 // acquire claims, and returns how the record stands then.
 func (c *claiming) acquire(ctx context.Context) (Step, error) {
-	e := c.engine
+	e, began := c.engine, time.Now()
 	step, err := c.apply(ctx)
 	if c.otherAlgorithm(step.Record) {
 		if c.claim.Fingerprint, err = fingerprintOf(step.Record.Fingerprint.Algorithm, c.call); err == nil {
@@ -58,7 +58,7 @@ func (c *claiming) acquire(ctx context.Context) (Step, error) {
 	}
 	switch {
 	case errors.Is(err, ErrAmbiguous):
-		return c.acquireLater(ctx)
+		return c.acquireLater(ctx, began)
 	case err != nil:
 		e.release(c.op)
 		return step, e.refused("claim", err)
@@ -85,10 +85,10 @@ func (c *claiming) apply(ctx context.Context) (Step, error) {
 	return step, err
 }
 
-// acquireLater settles a claim of which the store does not know whether it was made. The request waits no longer than the
-// engine's patience. A claim under a secret token goes on being settled after that, and is given back unused if it was made;
+// acquireLater settles a claim of which the store does not know whether it was made. The request, which began to claim at began, waits
+// no longer than the engine's patience. A claim under a secret token goes on being settled after that, and is given back unused if it was made;
 // one under a client's token is not sent again by who does not wait for it.
-func (c *claiming) acquireLater(ctx context.Context) (Step, error) {
+func (c *claiming) acquireLater(ctx context.Context, began time.Time) (Step, error) {
 	e := c.engine
 	type answer struct {
 		step Step
@@ -112,7 +112,7 @@ func (c *claiming) acquireLater(ctx context.Context) (Step, error) {
 			answers <- answer{step, err}
 		}
 	})
-	patience := time.NewTimer(e.claimPatience)
+	patience := time.NewTimer(e.claimPatience - time.Since(began))
 	defer patience.Stop()
 	var a answer
 	select {

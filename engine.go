@@ -17,8 +17,8 @@ type Options struct {
 	Unlisted *Operation
 	// MaxPending bounds the executions accepted and not yet finished, over all operations. Default DefaultMaxPending.
 	MaxPending int
-	// ClaimPatience is how long a request waits for a claim, or a report, whose fate the store does not know. Default
-	// DefaultClaimPatience.
+	// ClaimPatience is how long a request waits for a claim, or a report, whose fate the store does not know, beginning with the first
+	// try. Default DefaultClaimPatience.
 	ClaimPatience time.Duration
 	// Housekeeping is the interval at which leases are renewed, expired records swept and unknown ones probed: at most
 	// MaxHousekeeping. Default 1 s.

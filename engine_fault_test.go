@@ -70,6 +70,60 @@ func TestAnAmbiguousClaimThatLoses(t *testing.T) {
 	})
 }
 
+// lateStore takes its time to say that it does not know.
+type lateStore struct {
+	atmost.Store
+	takes time.Duration
+}
+
+func (s lateStore) Apply(ctx context.Context, id atmost.ID, event atmost.Event) (atmost.Step, error) {
+	if _, claim := event.(*atmost.Claim); claim && id.Validate() == nil { // else it is the self-test
+		<-time.After(s.takes)
+		return atmost.Step{}, atmost.ErrAmbiguous
+	}
+	return s.Store.Apply(ctx, id, event)
+}
+
+// TestAClaimWhoseFateIsUnknownAtTheEnd: an engine that ends before it knows says once that nothing was executed.
+func TestAClaimWhoseFateIsUnknownAtTheEnd(t *testing.T) {
+	inBubble(t, atmost.Operation{}, atmost.Options{ClaimPatience: time.Second}, func(b *bench) {
+		b.store.Next(storetest.AmbiguousDone, storetest.Of[*atmost.Claim])
+		for range 20 {
+			b.store.Next(storetest.Unavailable, storetest.Of[*atmost.Claim])
+		}
+		a, err := b.execute(call("k"))
+		b.says(a, err, atmost.CodeStoreUnavailable, atmost.Absent)
+		at, cancel := context.WithCancel(b.Context())
+		cancel()
+		b.Close(at)
+		if r := b.lookup("k"); r.State != atmost.NotExecuted || b.target.count("k") != 0 {
+			b.Errorf("the claim was left %v, with %d effects", r.State, b.target.count("k"))
+		}
+	})
+}
+
+// TestPatienceBeginsWithTheFirstTry: what the store took for it is not waited for a second time.
+func TestPatienceBeginsWithTheFirstTry(t *testing.T) {
+	for takes, want := range map[time.Duration]time.Duration{3 * time.Second: 5 * time.Second, 7 * time.Second: 7 * time.Second} {
+		synctest.Test(t, func(t *testing.T) {
+			engine, err := atmost.New(t.Context(), lateStore{memstore.New(memstore.Options{}), takes}, atmost.Options{
+				Operations: map[string]atmost.Operation{"op": {Executor: &target{}}},
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			begin := time.Now()
+			_, err = engine.Execute(t.Context(), call("k"))
+			if took := time.Since(begin); atmost.CodeOf(err) != atmost.CodeStoreUnavailable || took != want {
+				t.Errorf("a claim that takes %v: %v, after %v, want %v", takes, err, took, want)
+			}
+			at, cancel := context.WithCancel(t.Context())
+			cancel()
+			engine.Close(at)
+		})
+	}
+}
+
 // TestNobodyWalksAwayFromAnAmbiguousClaim: the request gets its answer, and the claim that turns out to have been made is
 // given back, so that it neither runs unseen nor holds the key.
 func TestNobodyWalksAwayFromAnAmbiguousClaim(t *testing.T) {

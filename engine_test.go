@@ -151,12 +151,15 @@ func inBubble(t *testing.T, op atmost.Operation, o atmost.Options, test func(b *
 	})
 }
 
-// patientStore refuses reports from those who would give up on them.
+// patientStore refuses reports from those who would give up on them, or who have not got what they say was claimed.
 type patientStore struct{ atmost.Store }
 
 func (s *patientStore) Apply(ctx context.Context, id atmost.ID, event atmost.Event) (atmost.Step, error) {
 	if _, report := event.(*atmost.Finish); report && ctx.Done() != nil && id.Validate() == nil { // else it is the self-test
 		return atmost.Step{}, errors.New("test: the report could be cancelled")
+	}
+	if f, report := event.(*atmost.Finish); report && f.Claimed != nil && (f.Claimed.ID != id || !f.Claimed.Token.Matches(f.Token)) {
+		return atmost.Step{}, errors.New("test: the report comes with another's claim")
 	}
 	return s.Store.Apply(ctx, id, event)
 }

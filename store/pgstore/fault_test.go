@@ -281,6 +281,18 @@ func TestCrashUnderLoad(t *testing.T) {
 	}
 }
 
+// TestRetried: what the server refuses for a conflict is sent again, as often as the budget says.
+func TestRetried(t *testing.T) {
+	url := migrated(t, pgtest.Database(t))
+	pgtest.Exec(t, url, `CREATE SEQUENCE tries`, `CREATE FUNCTION conflict() RETURNS trigger LANGUAGE plpgsql AS
+		$$ BEGIN IF nextval('tries') % 4 <> 0 THEN RAISE 'conflict' USING ERRCODE = 'serialization_failure'; END IF; RETURN NULL; END $$`,
+		`CREATE TRIGGER conflict BEFORE INSERT ON atmost_records EXECUTE FUNCTION conflict()`)
+	apply(t, newStore(t, url, pgstore.Options{Retries: 3}), atmost.ID{Key: "k"}, newClaim())
+	if _, err := newStore(t, url, pgstore.Options{Retries: 2}).Apply(t.Context(), atmost.ID{Key: "other"}, newClaim()); err == nil || errors.Is(err, atmost.ErrAmbiguous) {
+		t.Errorf("with too few tries: %v", err)
+	}
+}
+
 // TestFull: where the server has no room, nothing is claimed, and what was claimed is finished.
 func TestFull(t *testing.T) {
 	url := migrated(t, pgtest.Database(t))
