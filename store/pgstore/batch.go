@@ -139,9 +139,18 @@ func (sh *shared) of(id atmost.ID) *call {
 	return sh.calls[i]
 }
 
-// begin drops the calls whose callers are gone.
-func (sh *shared) begin() {
-	sh.calls = slices.DeleteFunc(sh.calls, func(c *call) bool { return !c.begin() })
+// begin prepares a try: it forgets what an earlier one told, and drops the calls whose callers are gone. It returns those that waited
+// for these, and have to go their own way.
+func (sh *shared) begin() (left []*call) {
+	sh.calls = slices.DeleteFunc(sh.calls, func(c *call) bool {
+		c.found = nil
+		if c.begin() {
+			return false
+		}
+		left = append(left, c.twins...)
+		return true
+	})
+	return left
 }
 
 // undone takes note that the statement had no effect.

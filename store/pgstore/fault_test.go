@@ -297,6 +297,28 @@ func TestRetried(t *testing.T) {
 	}
 }
 
+// TestRefusedAtCommit: what a try told counts for nothing when its commit was refused.
+func TestRefusedAtCommit(t *testing.T) {
+	url := migrated(t, pgtest.Database(t))
+	pgtest.Exec(t, url, `CREATE SEQUENCE tries`, `CREATE FUNCTION skip() RETURNS trigger LANGUAGE plpgsql AS
+		$$ BEGIN IF nextval('tries') = 2 THEN RETURN NULL; END IF; RETURN NEW; END $$`,
+		`CREATE TRIGGER skip BEFORE INSERT ON atmost_records FOR EACH ROW EXECUTE FUNCTION skip()`,
+		`CREATE FUNCTION conflict() RETURNS trigger LANGUAGE plpgsql AS
+		$$ BEGIN IF currval('tries') = 1 THEN RAISE 'conflict' USING ERRCODE = 'serialization_failure'; END IF; RETURN NULL; END $$`,
+		`CREATE CONSTRAINT TRIGGER conflict AFTER INSERT ON atmost_records DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION conflict()`)
+	s := newStore(t, url, pgstore.Options{})
+	id, c := atmost.ID{Key: "k"}, newClaim()
+	if step := apply(t, s, id, c); !c.Won(step.Record) {
+		t.Errorf("claimed: %+v", step)
+	}
+	if r, err := s.Lookup(t.Context(), id); err != nil || !c.Won(r) {
+		t.Errorf("stored: %v, %v", r.State, err)
+	}
+	if n := pgtest.Query[int](t, url, "SELECT last_value FROM tries"); n != 3 {
+		t.Errorf("it was tried %d times, want 3", n)
+	}
+}
+
 // TestFull: where the server has no room, nothing is claimed, and what was claimed is finished.
 func TestFull(t *testing.T) {
 	url := migrated(t, pgtest.Database(t))

@@ -53,7 +53,9 @@ func (s *Store) together(k kind, sh *shared) error {
 		sql:      sql,
 		deadline: sh.deadline,
 		args: func() ([]any, bool) {
-			sh.begin()
+			for _, c := range sh.begin() {
+				s.alone(c, nil)
+			}
 			made = false
 			switch {
 			case len(sh.calls) == 0:
