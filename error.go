@@ -1,6 +1,9 @@
 package atmost
 
-import "errors"
+import (
+	"cmp"
+	"errors"
+)
 
 // Code names a kind of error. The set is closed: HTTP status, metrics and the SDKs' types derive from it.
 type Code string
@@ -103,7 +106,13 @@ type Error struct {
 	Code    Code
 	Message string // for the caller of the API: no keys, no payloads, no internals
 	Err     error  // the cause, for logs only; may be nil
+
+	// Known is what is known of the key's effect, where that is not what Code says by itself; else "".
+	Known Executed
 }
+
+// Executed answers: may the operation of the key have had its effect?
+func (e *Error) Executed() Executed { return cmp.Or(e.Known, e.Code.Executed()) }
 
 // Error is for logs: unlike Message it includes the cause.
 func (e *Error) Error() string {
@@ -126,6 +135,18 @@ func CodeOf(err error) Code {
 		return refusal.Code
 	}
 	return CodeInternal
+}
+
+// ExecutedOf answers for err: may the operation of the key have had its effect? It is unknown after an error that has no code,
+// and "" when err is nil.
+func ExecutedOf(err error) Executed {
+	if err == nil {
+		return ""
+	}
+	if refusal := refusalOf(err); refusal != nil {
+		return refusal.Executed()
+	}
+	return ExecutedUnknown
 }
 
 // refusalOf returns the *Error that err is or wraps, nil if there is none. A store's error that has none says that the event was

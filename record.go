@@ -250,7 +250,7 @@ func (r Record) Err() error {
 	case r.State == Failed:
 		return &Error{Code: CodeExecutionFailed, Message: r.Message}
 	case r.Presumed():
-		return &Error{Code: CodeExecutionNotStarted, Message: "it is not known how the last attempt ended; this operation may be repeated, so the next request with this key runs it again"}
+		return &Error{Code: CodeExecutionNotStarted, Known: ExecutedUnknown, Message: "it is not known how the last attempt ended; this operation may be repeated, so the next request with this key runs it again"}
 	case r.State == NotExecuted:
 		return &Error{Code: CodeExecutionNotStarted, Message: r.Message}
 	}

@@ -19,7 +19,7 @@ const (
 // tell writes the headers that hold on every answer: what the record says, if one was read, and what the error says.
 func tell(h http.Header, r atmost.Record, err error, replayed bool) {
 	code := atmost.CodeOf(err)
-	executed, retry := factsOf(r, code)
+	executed, retry := factsOf(r, err)
 	h[wire.HeaderExecuted] = []string{string(executed)}
 	h[wire.HeaderRetry] = []string{string(retry)}
 	if after := retryAfter(r, code, retry); after != "" {
@@ -36,12 +36,10 @@ func tell(h http.Header, r atmost.Record, err error, replayed bool) {
 }
 
 // factsOf tells whether the operation may have had its effect, and whether asking again makes sense.
-func factsOf(r atmost.Record, code atmost.Code) (atmost.Executed, atmost.Retry) {
+func factsOf(r atmost.Record, err error) (atmost.Executed, atmost.Retry) {
 	switch {
-	case code == atmost.CodeExecutionNotStarted && r.Presumed():
-		return atmost.ExecutedUnknown, atmost.RetrySameKey
-	case code != "":
-		return code.Executed(), code.Retry()
+	case err != nil:
+		return atmost.ExecutedOf(err), atmost.CodeOf(err).Retry()
 	case r.State == atmost.Processing:
 		return atmost.ExecutedUnknown, atmost.RetryPoll
 	}
