@@ -1,6 +1,7 @@
 package atmost
 
 import (
+	"context"
 	"sync"
 	"time"
 )
@@ -12,13 +13,16 @@ const (
 )
 
 // pause waits, and reports false when the engine ended meanwhile.
-func (e *Engine) pause(d time.Duration) bool {
+func (e *Engine) pause(d time.Duration) bool { return sleep(e.base, d) }
+
+// sleep waits, and reports false when ctx ended meanwhile.
+func sleep(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
 		return true
-	case <-e.base.Done():
+	case <-ctx.Done():
 		return false
 	}
 }
