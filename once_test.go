@@ -20,6 +20,7 @@ import (
 // claimers are the ways to reach the service, which Once must not be able to tell apart.
 var claimers = map[string]func(b *bench) atmost.Claimer{
 	"embedded": func(b *bench) atmost.Claimer { return b.Engine },
+	"remote":   func(b *bench) atmost.Claimer { return b.remote() },
 }
 
 // job is Once, as one test uses it.
