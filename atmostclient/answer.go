@@ -119,7 +119,7 @@ func (a answer) err() *atmost.Error {
 }
 
 func (a answer) result() Result {
-	r := Result{JSON: a.body.Result, Attempt: a.attempt, Replayed: a.replayed, Expires: a.expires}
+	r := Result{State: a.state(), JSON: a.body.Result, Attempt: a.attempt, Replayed: a.replayed, Expires: a.expires}
 	if e := a.body.Error; e != nil {
 		r.JSON, r.UpstreamStatus = e.Details.Result, e.Details.UpstreamStatus
 	}

@@ -63,6 +63,8 @@ func New(baseURL string, options ...Option) (*Client, error) {
 
 // Result is what an operation answered.
 type Result struct {
+	// State is atmost.Completed, or beside an error how the operation ended, if that is known.
+	State atmost.State
 	// JSON is its result, byte for byte. After atmost.CodeExecutionFailed it is what it failed with, if that is kept.
 	JSON []byte
 	// UpstreamStatus is the status that an upstream's failure came with, 0 if there was none.

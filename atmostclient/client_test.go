@@ -192,7 +192,7 @@ func TestExecute(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			want := atmostclient.Result{JSON: []byte(result), Attempt: 1, Replayed: i == 1, Expires: r.Expires}
+			want := atmostclient.Result{State: atmost.Completed, JSON: []byte(result), Attempt: 1, Replayed: i == 1, Expires: r.Expires}
 			if diff := cmp.Diff(want, r); diff != "" || time.Until(r.Expires).Round(time.Hour) != 24*time.Hour {
 				t.Errorf("%s%v", diff, r.Expires)
 			}
@@ -325,7 +325,7 @@ func TestErrorsSayWhatWasExecuted(t *testing.T) {
 				if !errors.As(err, &e) || e.Code != tc.code || e.Executed() != tc.executed || atmost.ExecutedOf(err) != tc.executed {
 					t.Errorf("%v, executed: %v", err, atmost.ExecutedOf(err))
 				}
-				if string(r.JSON) != string(tc.outcome.Result) || tc.requests == 1 && r.UpstreamStatus != tc.outcome.UpstreamStatus {
+				if r.State != tc.outcome.State || string(r.JSON) != string(tc.outcome.Result) || tc.requests == 1 && r.UpstreamStatus != tc.outcome.UpstreamStatus {
 					t.Errorf("%+v", r)
 				}
 				if tc.requests > 0 {
