@@ -138,6 +138,9 @@ func TestSomebodySettledItFirst(t *testing.T) {
 					return
 				}
 				j.refused(result, err, tc.code, tc.executed)
+				if e := (*atmost.Error)(nil); errors.As(err, &e) && e.Code != atmost.CodeOutcomeUnknown && e.Message == "time-out" {
+					j.Errorf("the function's word is taken for the settlement's: %v", err)
+				}
 			})
 		})
 	}
@@ -148,8 +151,8 @@ func TestLostAnswersOfTheStoreAreAskedForAgain(t *testing.T) {
 		for name, of := range map[string]func(atmost.Event) bool{"claim": storetest.Of[*atmost.Claim], "report": storetest.Of[*atmost.Finish]} {
 			t.Run(name, func(t *testing.T) {
 				inEachMode(t, atmost.Operation{}, func(j *job) {
-					j.ambiguous(12, of) // the engine loses patience, Once does not
 					j.store.Next(fault, of)
+					j.ambiguous(12, of) // the engine loses patience, Once does not
 					result, err := j.once(returns("done", nil))
 					j.got(result, err, "done")
 					j.ran(1)

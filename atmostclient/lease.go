@@ -59,7 +59,15 @@ func (c *Client) Fail(ctx context.Context, id atmost.ID, token atmost.Token, f a
 	a, err := c.ask(ctx, exchange{path: "fail", id: id, body: failBody(token, f)})
 	answer := a.answer(id)
 	if err == nil {
-		answer.Record.Message = f.Message
+		answer.Record.Message = "it was settled otherwise"
+		if answer.Record.State == reported[f.Executed] {
+			answer.Record.Message = f.Message
+		}
 	}
 	return answer, err
+}
+
+// reported is the state that a failure leads to when nobody has settled it before.
+var reported = map[atmost.Executed]atmost.State{
+	atmost.ExecutedYes: atmost.Failed, atmost.ExecutedNo: atmost.NotExecuted, atmost.ExecutedUnknown: atmost.Unknown,
 }
