@@ -14,6 +14,8 @@
 // What leads from which state to which is written down in one pure function, Transition. A Store applies it to its records,
 // one atomic and durable step at a time. An Engine does the rest: it executes, lets duplicates wait, and recovers.
 //
+// A program that performs an operation itself has Once do so, over an Engine of its own or a service elsewhere.
+//
 // # What is promised
 //
 // For one ID, as long as its key is kept:
