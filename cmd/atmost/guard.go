@@ -19,7 +19,8 @@ server, a directory in whose place a copy was put. What was claimed since then i
 client retries. The guard keeps that from happening: each key that the store does not know is answered OUTCOME_UNKNOWN,
 until its scope is admitted: see atmost admit --help.
 
-Run it before the service is started again. A promoted standby needs it not: that is noticed.`,
+Run it before the service is started again. That a standby was promoted is noticed, but not what it missed if it had ceased to
+be synchronous, or never was while another was: run it then, too.`,
 	}
 	load := sourceFlags(c, p, "store", "postgres.unsafe_durability")
 	c.RunE = func(c *cobra.Command, _ []string) error {

@@ -29,13 +29,21 @@ type batcher struct {
 	queue   []*call
 	running int
 	begun   time.Time // when the last of those that run did
+	armed   bool
+	alarm   *time.Timer // rings, if armed, when those that run have stalled
 }
 
-func newBatcher(s *Store, k kind) *batcher { return &batcher{store: s, kind: k} }
+func newBatcher(s *Store, k kind) *batcher {
+	b := &batcher{store: s, kind: k}
+	b.alarm = time.AfterFunc(time.Hour, b.ring)
+	b.alarm.Stop()
+	return b
+}
 
 // add has c answered. The caller counts among the store's calls. Where nothing else is to be done, and no standby to be waited
 // for, the caller's goroutine does it, which is much faster than waking another.
 func (b *batcher) add(c *call) {
+	c.queue = b
 	if !b.enter(c) {
 		return
 	}
@@ -58,14 +66,57 @@ func (b *batcher) enter(c *call) bool {
 	if !at {
 		b.queue = append(b.queue, c)
 	}
-	if free {
+	switch {
+	case !free:
+		b.arm()
+	case at:
 		b.running++
 		b.begun = c.began
-		if !at {
-			b.store.calls.Go(b.run)
-		}
+	default:
+		b.start()
 	}
 	return at
+}
+
+// start has one more statement sent.
+func (b *batcher) start() {
+	b.running++
+	b.begun = time.Now()
+	b.store.calls.Go(b.run) // a call that waits counts among calls
+}
+
+// arm sees to it that somebody looks after those who wait, should nobody else come.
+func (b *batcher) arm() {
+	if !b.armed && b.running < batchesAtOnce {
+		b.armed = true
+		b.alarm.Reset(stalled - time.Since(b.begun))
+	}
+}
+
+func (b *batcher) ring() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.armed = false
+	switch {
+	case len(b.queue) == 0 || b.running == batchesAtOnce:
+	case time.Since(b.begun) >= stalled:
+		b.start()
+		b.arm()
+	default:
+		b.arm()
+	}
+}
+
+// forget takes out of the queue what nobody waits for any more. A call that went alone has no queue.
+func (b *batcher) forget(c *call) {
+	if b == nil {
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if i := slices.Index(b.queue, c); i >= 0 {
+		b.queue = slices.Delete(b.queue, i, i+1)
+	}
 }
 
 // run sends batches until nothing waits.

@@ -46,12 +46,13 @@ func (g guard) forgot(r atmost.Record) bool {
 
 // server is what a connection leads to.
 type server struct {
-	recovering, readOnly, synchronous bool
-	fsync, commit, system, timeline   string
+	recovering, readOnly, synchronous          bool
+	fsync, commit, isolation, system, timeline string
 }
 
 const inspectServer = `SELECT pg_is_in_recovery(), current_setting('transaction_read_only') = 'on',
-	current_setting('synchronous_standby_names') <> '', current_setting('fsync'), current_setting('synchronous_commit')`
+	current_setting('synchronous_standby_names') <> '', current_setting('fsync'), current_setting('synchronous_commit'),
+	current_setting('transaction_isolation')`
 
 const inspectIdentity = `SELECT (SELECT system_identifier::text FROM pg_control_system()), ` + currentTimeline
 
@@ -62,15 +63,19 @@ func (s *Store) inspect(ctx context.Context, conn *pgx.Conn) error {
 	if err == nil {
 		err = s.identify(ctx, conn, v)
 	}
-	if err == nil {
-		s.synchronous.Store(v.synchronous)
+	if err != nil {
+		return err
 	}
-	return err
+	s.synchronous.Store(v.synchronous)
+	if !v.synchronous {
+		s.asynchronous.Store(&v.timeline)
+	}
+	return nil
 }
 
 // look tells what conn leads to, unless that cannot be relied on.
 func (s *Store) look(ctx context.Context, conn *pgx.Conn) (v server, err error) {
-	if err := conn.QueryRow(ctx, inspectServer).Scan(&v.recovering, &v.readOnly, &v.synchronous, &v.fsync, &v.commit); err != nil {
+	if err := conn.QueryRow(ctx, inspectServer).Scan(&v.recovering, &v.readOnly, &v.synchronous, &v.fsync, &v.commit, &v.isolation); err != nil {
 		return v, err
 	}
 	if err := s.reliable(v); err != nil {
@@ -90,6 +95,8 @@ func (s *Store) reliable(v server) error {
 		return errors.New("the server is in recovery: a standby, or not yet promoted")
 	case v.readOnly:
 		return errors.New("the server, or this role's default, is read-only")
+	case v.isolation != "read committed":
+		return fmt.Errorf("transactions are %s here, and a pooler keeps that from being changed: set default_transaction_isolation of the role or the database to 'read committed'", v.isolation)
 	case off && !s.options.UnsafeDurability:
 		return fmt.Errorf("the server acknowledges what it can lose (fsync is %s, synchronous_commit is %s): the promise cannot be kept; set both to on, or accept that with --unsafe-durability", v.fsync, v.commit)
 	}
@@ -114,10 +121,12 @@ func (s *Store) identify(ctx context.Context, conn *pgx.Conn, v server) error {
 	}
 	s.open.Store(&opened)
 	switch {
-	case known.system == "":
-		_, err := conn.Exec(ctx, `UPDATE atmost_meta SET system = $1, timeline = $2, synchronous = $3 WHERE id = 1 AND system = ''`,
-			orUnknown(v.system), v.timeline, v.synchronous)
+	case known.system == "", known.system == unknownSystem && v.system != "":
+		_, err := conn.Exec(ctx, `UPDATE atmost_meta SET system = $1, timeline = $2, synchronous = $3 WHERE id = 1 AND system = $4`,
+			orUnknown(v.system), v.timeline, v.synchronous, known.system)
 		return err
+	case v.system == "" && known.system != unknownSystem:
+		return errors.New("this role may not execute pg_control_system() any more, so nobody can tell whether this still is the same server: grant it, or use the role that was used before")
 	case known.system != orUnknown(v.system):
 		return fmt.Errorf("this database was copied to another server (its system identifier is %s, it was %s): what happened on the first since then is not known; if that is not used any more, run: atmost guard", v.system, known.system)
 	case known.timeline != v.timeline:
@@ -129,16 +138,20 @@ func (s *Store) identify(ctx context.Context, conn *pgx.Conn, v server) error {
 	return nil
 }
 
+// unknownSystem stands for that of a server that does not tell it.
+const unknownSystem = "unknown"
+
 func orUnknown(system string) string {
 	if system == "" {
-		return "unknown"
+		return unknownSystem
 	}
 	return system
 }
 
-// replaced writes down that a standby was promoted. Where commits did not wait for it, it may have missed some.
+// replaced writes down that a standby was promoted. Where commits did not wait for it, it may have missed some. That they ceased to
+// is what such a standby does not know, but whoever used the server until then does.
 func (s *Store) replaced(ctx context.Context, conn *pgx.Conn, known, v server) error {
-	if known.synchronous {
+	if known.synchronous && *s.asynchronous.Load() != known.timeline {
 		_, err := conn.Exec(ctx, `UPDATE atmost_meta SET timeline = $1, synchronous = $2 WHERE id = 1 AND timeline = $3`,
 			v.timeline, v.synchronous, known.timeline)
 		return err
@@ -159,15 +172,15 @@ func (s *Store) replaced(ctx context.Context, conn *pgx.Conn, known, v server) e
 // reinspect looks at the server again. It fails where the server is not to be used any more.
 func (s *Store) reinspect(ctx context.Context) error {
 	conn, err := s.pool.Acquire(ctx)
-	if err != nil {
-		return fmt.Errorf("pgstore: %w: %w", errNotSent, err)
-	}
-	defer conn.Release()
-	if err := s.inspect(ctx, conn.Conn()); err != nil {
+	if err == nil {
+		defer conn.Release()
+		if err = s.inspect(ctx, conn.Conn()); err == nil {
+			return nil
+		}
 		s.pool.Reset()
-		return fmt.Errorf("pgstore: %w: %w", errNotSent, err)
 	}
-	return nil
+	s.open.Store(new(string)) // what it knew may not be so any more
+	return fmt.Errorf("pgstore: %w: %w", errNotSent, err)
 }
 
 // Guarded reports whether the database may have forgotten claims, because a standby was promoted that commits had not waited for:
@@ -178,8 +191,8 @@ func (s *Store) Guarded() bool { return s.guarded.Load() }
 // Admit lifts the guard from one scope, for all instances. When it returns without an error, that is durable.
 func (s *Store) Admit(ctx context.Context, scope string) error {
 	return s.admit(ctx, `WITH lifted AS (
-		UPDATE atmost_meta SET guard_version = guard_version + 1 WHERE id = 1 AND guarded_since IS NOT NULL RETURNING id)
-		INSERT INTO atmost_admitted SELECT $1 WHERE EXISTS (SELECT FROM lifted) ON CONFLICT DO NOTHING`, scope)
+		UPDATE atmost_meta SET guard_version = guard_version + 1 WHERE id = 1 AND guarded_since IS NOT NULL RETURNING guarded_since)
+		INSERT INTO atmost_admitted SELECT $1, guarded_since FROM lifted ON CONFLICT (scope) DO UPDATE SET since = excluded.since`, scope)
 }
 
 // AdmitAll lifts the guard, for all instances. When it returns without an error, that is durable.

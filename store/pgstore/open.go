@@ -29,6 +29,7 @@ func Open(ctx context.Context, url string, o Options) (*Store, error) {
 	}
 	s := &Store{options: o}
 	s.open.Store(new(string))
+	s.asynchronous.Store(new(string))
 	ctx, cancel := context.WithTimeout(ctx, max(o.Timeout, connectTimeout))
 	defer cancel()
 	if err := s.probe(ctx, config, url); err != nil {
@@ -118,7 +119,7 @@ func (s *Store) Lookup(ctx context.Context, id atmost.ID) (atmost.Record, error)
 	defer s.calls.Done()
 	ctx, cancel := s.bound(ctx)
 	defer cancel()
-	row, err := s.readRow(ctx, id)
+	row, err := s.readCurrent(ctx, id)
 	if err != nil {
 		return atmost.Record{}, err
 	}

@@ -83,7 +83,7 @@ func (s *Store) prepare() statements {
 	renewOne := one(renewMany, "scope text", "key text", "token bytea", "lease bigint")
 	return statements{
 		readOne: s.sql(`SELECT {now}, m.guarded_since, m.guard_version, m.timeline = {recorded},
-			EXISTS (SELECT FROM atmost_admitted a WHERE a.scope = $1), {columns}
+			EXISTS (SELECT FROM atmost_admitted a WHERE a.scope = $1 AND a.since = m.guarded_since), {columns}
 			FROM atmost_meta m LEFT JOIN atmost_records r ON r.scope = $1 AND r.key = $2 WHERE m.id = 1`),
 		readMany: s.sql(`SELECT {now}, r.scope, r.key, {columns} FROM unnest($1::text[], $2::text[]) AS i(scope, key)
 			CROSS JOIN LATERAL (SELECT * FROM atmost_records r WHERE r.scope = i.scope AND r.key = i.key OFFSET 0) r`),
@@ -96,13 +96,10 @@ func (s *Store) prepare() statements {
 		finish:        together{many: s.sql(finishMany + whole), one: s.sql(finishOne + whole)},
 		finishClaimed: together{many: s.sql(finishMany + changedMany), one: s.sql(finishOne + changedOne)},
 		renew:         together{many: s.sql(renewMany), one: s.sql(renewOne)},
-		due: s.sql(`(SELECT {now}, r.scope, r.key, {columns} FROM atmost_records r
-			WHERE r.state = 1 AND r.deadline <= {now} ORDER BY r.deadline LIMIT $1)
-			UNION ALL (SELECT {now}, r.scope, r.key, {columns} FROM atmost_records r
-			WHERE r.due IS NOT NULL AND r.due <= {now} ORDER BY r.due LIMIT $1) LIMIT $1`),
-		forget:  forgetMany,
-		rewrite: rewriteMany,
-		list:    map[bool]string{false: s.sql(listProcessing), true: s.sql(listUnknown)},
+		due:           s.sql(listDue),
+		forget:        forgetMany,
+		rewrite:       rewriteMany,
+		list:          map[bool]string{false: s.sql(listProcessing), true: s.sql(listUnknown)},
 	}
 }
 
@@ -198,11 +195,17 @@ const rewriteMany = mine + `, new AS (SELECT * FROM unnest($4::smallint[], $5::s
 		result_expires = new.result_expires, key_expires = new.key_expires, due = new.due
 	FROM mine JOIN new ON new.n = mine.n WHERE r.scope = mine.scope AND r.key = mine.key RETURNING r.scope, r.key`
 
+// listDue looks by the statement's time: what may be another with each row cannot be looked up in an index.
+const listDue = `(SELECT {at}, r.scope, r.key, {columns} FROM atmost_records r
+	WHERE r.state = 1 AND r.deadline <= {at} ORDER BY r.deadline LIMIT $1)
+	UNION ALL (SELECT {at}, r.scope, r.key, {columns} FROM atmost_records r
+	WHERE r.due IS NOT NULL AND r.due <= {at} ORDER BY r.due LIMIT $1) LIMIT $1`
+
 const listUnknown = `SELECT {now}, r.scope, r.key, {columns} FROM atmost_records r
 	WHERE r.state = 5 AND (r.scope, r.key) > ($1, $2) ORDER BY r.scope, r.key LIMIT $3`
 
-// listProcessing sorts what is under way, which is never more than what is executed at a time: an index in this order would cost
-// every claim. It is materialized so that nobody thinks of reading all keys in their order instead.
+// listProcessing sorts what is under way, which is what is executed at a time and the leases that clients hold: an index in this order
+// would cost every claim. It is materialized so that nobody thinks of reading all keys in their order instead.
 const listProcessing = `WITH processing AS MATERIALIZED (SELECT * FROM atmost_records WHERE state = 1)
 	SELECT {now}, r.scope, r.key, {columns} FROM processing r
 	WHERE (r.scope, r.key) > ($1, $2) ORDER BY r.scope, r.key LIMIT $3`

@@ -34,7 +34,9 @@ type Store struct {
 	synchronous atomic.Bool // commits wait for a standby
 	guarded     atomic.Bool
 	open        atomic.Pointer[string] // see Store.opened
-	down        atomic.Pointer[error]  // see Stats.Down
+	// asynchronous is the last timeline on which commits were seen not to wait for a standby.
+	asynchronous atomic.Pointer[string]
+	down         atomic.Pointer[error] // see Stats.Down
 
 	claims, finishes, renewals *batcher
 
@@ -54,8 +56,9 @@ type call struct {
 	event atmost.Event
 	began time.Time
 	stage atomic.Int32
-	twins []*call // for the same ID, that have to wait for what comes of this one
-	found *found  // what a shared statement told of it, nil if nothing
+	queue *batcher // that it waits in, nil if it goes alone
+	twins []*call  // for the same ID, that have to wait for what comes of this one
+	found *found   // what a shared statement told of it, nil if nothing
 	done  chan struct{}
 	step  atmost.Step // valid, as err is, once done is closed
 	err   error
@@ -116,6 +119,7 @@ func (s *Store) Apply(_ context.Context, id atmost.ID, event atmost.Event) (atmo
 	case <-timeout.C:
 	}
 	if c.stage.CompareAndSwap(idle, dropped) {
+		c.queue.forget(c)
 		return atmost.Step{}, errTimeout
 	}
 	select {

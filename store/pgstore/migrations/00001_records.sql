@@ -64,7 +64,8 @@ CREATE TABLE atmost_meta (
 
 INSERT INTO atmost_meta VALUES (1, 1, '', '', false, NULL, 1);
 
--- The scopes that were admitted since guarded_since.
+-- The scopes that were admitted, each with the guarded_since that it counts for.
 CREATE TABLE atmost_admitted (
-    scope text COLLATE "C" PRIMARY KEY
+    scope text   COLLATE "C" PRIMARY KEY,
+    since bigint NOT NULL
 );
