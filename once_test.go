@@ -357,6 +357,9 @@ func TestAClassifierCountsForAllCalls(t *testing.T) {
 			j.claimer = atmost.WithOnceOptions(j.claimer, atmost.OnceOptions{Classify: classify})
 			result, err := j.once(returns("", tc.err))
 			j.refused(result, err, tc.code, tc.executed)
+			if r := j.lookup("k"); r.State == atmost.Processing {
+				j.Error("it was not reported")
+			}
 		})
 	}
 }
@@ -414,6 +417,18 @@ func TestResultsThatCannotBeKept(t *testing.T) {
 		result, err = j.once(returns("again", nil))
 		j.refused(result, err, atmost.CodeResultNotKept, atmost.ExecutedYes)
 		j.ran(1)
+	})
+}
+
+// TestAResultThatTheServiceDoesNotTake leaves nobody waiting for the end of the lease.
+func TestAResultThatTheServiceDoesNotTake(t *testing.T) {
+	inBubble(t, atmost.Operation{}, atmost.Options{}, func(b *bench) {
+		j := &job{bench: b, claimer: claimers["remote"](b)}
+		result, err := j.once(returns(strings.Repeat("x", 2<<20), nil))
+		j.refused(result, err, atmost.CodeOutcomeUnknown, atmost.ExecutedUnknown)
+		if r := j.lookup("k"); r.State != atmost.Unknown {
+			j.Errorf("it is %v", r.State)
+		}
 	})
 }
 

@@ -338,6 +338,19 @@ func TestErrorsSayWhatWasExecuted(t *testing.T) {
 	}
 }
 
+// TestAnAttemptThatIsPresumedToHaveFailed: the code says that it was not executed, the answer does not.
+func TestAnAttemptThatIsPresumedToHaveFailed(t *testing.T) {
+	op := atmost.Operation{OnUnknown: atmost.RetryUnknown, Executor: does(func(context.Context, atmost.Attempt) atmost.Outcome {
+		return atmost.Outcome{State: atmost.Unknown}
+	})}
+	inService(t, op, nil, func(s *service) {
+		_, err := s.client.Execute(s.Context(), charge("k"))
+		if atmost.CodeOf(err) != atmost.CodeExecutionNotStarted || atmost.ExecutedOf(err) != atmost.ExecutedUnknown {
+			t.Errorf("%v, executed: %v", err, atmost.ExecutedOf(err))
+		}
+	})
+}
+
 func TestNoAnswer(t *testing.T) {
 	for _, tc := range []struct {
 		name   string

@@ -58,12 +58,12 @@ func TestLoseReply(t *testing.T) {
 	s.LoseReply()
 	for i, want := range []bool{true, true, false, false} {
 		status, lost := execute()
-		if lost != want || !lost && status != 200 {
+		if lost != want || !lost && status != 200 || effects.Load() != 1 {
 			t.Errorf("reply %d: %d, lost: %v", i+1, status, lost)
 		}
 	}
-	if effects.Load() != 1 || s.Record(atmost.ID{Key: "k"}).State != atmost.Completed {
-		t.Errorf("%d effects", effects.Load())
+	if r := s.Record(atmost.ID{Key: "k"}); r.State != atmost.Completed {
+		t.Errorf("it is %v", r.State)
 	}
 }
 
