@@ -123,8 +123,11 @@ func TestSecretFile(t *testing.T) {
 	}
 	for content, want := range map[string]string{
 		"":                            `ATMOST_STORE_FILE: "" is not a store`,
-		"postgre://u:s3cret@h/db":     `ATMOST_STORE_FILE: "postgre://u:xxxxx@h/db" is not a store`,
+		"postgre://u:s3cret@h/db":     `ATMOST_STORE_FILE: "postgre:…" is not a store`,
 		"postgres://u:s3cret@h:ab/db": "ATMOST_STORE_FILE: cannot parse `postgres://u:xxxxx@h:ab/db`",
+		"host=h password=s3cret":      `ATMOST_STORE_FILE: "…" is not a store`,
+		"postgres:u:s3cret@h/db":      `ATMOST_STORE_FILE: "postgres:…" is not a store`,
+		"postgres://u:s3@cret@h/db":   "ATMOST_STORE_FILE: its user or password cannot be read",
 		"postgres://u:s3/cret@h/db":   "ATMOST_STORE_FILE: its user or password cannot be read",
 	} {
 		if _, err := from(named, content).load(); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "cret") {

@@ -68,7 +68,7 @@ func TestDatabaseRefused(t *testing.T) {
 		"no database":    {with(t, database, "atmost", secret, "missing"), `database "missing" does not exist`},
 		"no rights":      {as("stranger"), "permission denied for table atmost_migrations"},
 		"no schema":      {with(t, database, "atmost", secret, "postgres"), "run: atmost migrate up --store 'postgres://atmost:xxxxx@"},
-		"not durable":    {as("careless"), "the server acknowledges what it can lose (fsync is on, synchronous_commit is off): the promise cannot be kept; set both to on, or accept that with --unsafe-durability"},
+		"not durable":    {as("careless"), "the server acknowledges what it can lose (fsync is on, synchronous_commit is off, a synchronous standby is configured: false): the promise cannot be kept; set both to on, or accept that with --unsafe-durability"},
 		"read-only":      {as("reader"), "read-only"},
 		"a standby":      {strings.Replace(as("atmost"), cluster.Addr(), standby.Addr(), 1), "the server is in recovery: a standby, or not yet promoted"},
 	} {

@@ -11,6 +11,8 @@ import (
 
 var errNotServing = errors.New("the instance is starting or shutting down")
 
+var errGuarded = errors.New("guarded: new keys are refused until they are admitted, see atmost admit --help")
+
 func (p *program) checkServing(context.Context) error {
 	if !p.ready.Load() {
 		return errNotServing
@@ -23,8 +25,11 @@ func (p *program) checkServing(context.Context) error {
 func (p *program) storeCheck() server.Check {
 	if s, ok := p.store.(*pgstore.Store); ok {
 		return server.Check{Name: "store", Informs: true, Ready: func(context.Context) error {
-			if down := s.Stats().Down; down != nil {
-				return oneLine{down}
+			switch stats := s.Stats(); {
+			case stats.Down != nil:
+				return oneLine{stats.Down}
+			case stats.Guarded:
+				return errGuarded
 			}
 			return nil
 		}}

@@ -78,6 +78,7 @@ func (p *program) open(ctx context.Context, events atmost.Events) error {
 	if p.store, err = openStore(ctx, p.config, p.log); err != nil {
 		return err
 	}
+	p.log.Info("store opened", "store", shownStore(p.config.Store))
 	metrics := prometheus.NewRegistry()
 	events = atmost.Tee(events, atmost.Tee(telemetry.NewPrometheus(metrics), telemetry.Log(p.log)))
 	p.engine, err = atmost.New(ctx, p.store, atmost.Options{

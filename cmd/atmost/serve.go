@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/atmost-dev/atmost"
+	"github.com/atmost-dev/atmost/store/pebblestore"
 )
 
 func serveCommand(p process) *cobra.Command {
@@ -51,7 +52,7 @@ func (p *program) announce() {
 			p.log.Warn("the health listener is open to the network: whoever reaches it can read the metrics", "address", l.Addr().String())
 		}
 	}
-	if s, ok := p.store.(guarding); ok && s.Guarded() {
+	if s, ok := p.store.(*pebblestore.Store); ok && s.Guarded() { // one in PostgreSQL tells by itself, whenever it happens
 		p.log.Warn("THE STORE IS GUARDED: it may have forgotten what was claimed last, so new keys are answered OUTCOME_UNKNOWN; see atmost admit --help")
 	}
 	if p.source.file == "" && len(p.config.Operations) == 0 {

@@ -47,7 +47,22 @@ func checkStore(s string) error {
 	case kind == postgresStore && strings.HasPrefix(rest, "//"):
 		return pgstore.CheckURL(s)
 	}
-	return fmt.Errorf("%q is not a store; write pebble:DIRECTORY, postgres://USER@HOST/DATABASE, or memory: to keep nothing when the process ends", shownStore(s))
+	return fmt.Errorf("%q is not a store; write pebble:DIRECTORY, postgres://USER@HOST/DATABASE, or memory: to keep nothing when the process ends", beginning(s))
+}
+
+// beginning is a value of which nobody knows whether it holds a password, as far as it can be shown.
+func beginning(s string) string {
+	kind, rest, named := strings.Cut(s, ":")
+	plain := !strings.ContainsFunc(kind, func(r rune) bool { return r != '-' && (r < 'a' || r > 'z') })
+	switch {
+	case !plain:
+		return "…"
+	case named && rest == "":
+		return s
+	case named:
+		return kind + ":…"
+	}
+	return s
 }
 
 // openStore opens the store that the configuration names.
@@ -74,6 +89,9 @@ func openKind(ctx context.Context, c config, log *slog.Logger) (atmost.Store, er
 		}
 		return s, nil
 	case postgresStore:
+		if c.UnsafeDurability {
+			log.Warn("THE PROMISE IS VOID: unsafe_durability accepts a database that loses what it acknowledged")
+		}
 		s, err := pgstore.Open(ctx, c.Store, postgresOptions(c, log))
 		if err != nil {
 			return nil, err

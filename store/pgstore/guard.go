@@ -1,9 +1,11 @@
 package pgstore
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -48,11 +50,12 @@ func (g guard) forgot(r atmost.Record) bool {
 type server struct {
 	recovering, readOnly, synchronous          bool
 	fsync, commit, isolation, system, timeline string
+	database                                   string // its number, which a copy or a restored one does not have
 }
 
 const inspectServer = `SELECT pg_is_in_recovery(), current_setting('transaction_read_only') = 'on',
 	current_setting('synchronous_standby_names') <> '', current_setting('fsync'), current_setting('synchronous_commit'),
-	current_setting('transaction_isolation')`
+	current_setting('transaction_isolation'), (SELECT oid::text FROM pg_database WHERE datname = current_database())`
 
 const inspectIdentity = `SELECT (SELECT system_identifier::text FROM pg_control_system()), ` + currentTimeline
 
@@ -75,7 +78,7 @@ func (s *Store) inspect(ctx context.Context, conn *pgx.Conn) error {
 
 // look tells what conn leads to, unless that cannot be relied on.
 func (s *Store) look(ctx context.Context, conn *pgx.Conn) (v server, err error) {
-	if err := conn.QueryRow(ctx, inspectServer).Scan(&v.recovering, &v.readOnly, &v.synchronous, &v.fsync, &v.commit, &v.isolation); err != nil {
+	if err := conn.QueryRow(ctx, inspectServer).Scan(&v.recovering, &v.readOnly, &v.synchronous, &v.fsync, &v.commit, &v.isolation, &v.database); err != nil {
 		return v, err
 	}
 	if err := s.reliable(v); err != nil {
@@ -98,7 +101,7 @@ func (s *Store) reliable(v server) error {
 	case v.isolation != "read committed":
 		return fmt.Errorf("transactions are %s here, and a pooler keeps that from being changed: set default_transaction_isolation of the role or the database to 'read committed'", v.isolation)
 	case off && !s.options.UnsafeDurability:
-		return fmt.Errorf("the server acknowledges what it can lose (fsync is %s, synchronous_commit is %s): the promise cannot be kept; set both to on, or accept that with --unsafe-durability", v.fsync, v.commit)
+		return fmt.Errorf("the server acknowledges what it can lose (fsync is %s, synchronous_commit is %s, a synchronous standby is configured: %t): the promise cannot be kept; set both to on, or accept that with --unsafe-durability", v.fsync, v.commit, v.synchronous)
 	}
 	return nil
 }
@@ -111,9 +114,11 @@ func (s *Store) identify(ctx context.Context, conn *pgx.Conn, v server) error {
 		Scan(&known.system, &known.timeline, &known.synchronous, &since); err != nil {
 		return err
 	}
-	s.guarded.Store(since != nil)
+	if was := s.guarded.Swap(since != nil); since != nil && !was {
+		s.options.Logger.Error("the database is guarded: it may have forgotten keys, and new ones are refused until they are admitted")
+	}
 	opened := ""
-	if since == nil && known.timeline == v.timeline && known.system == orUnknown(v.system) {
+	if since == nil && known.timeline == v.timeline && known.system == v.identity() {
 		opened = v.timeline
 		if s.anonymous {
 			opened = anonymousTimeline
@@ -121,14 +126,14 @@ func (s *Store) identify(ctx context.Context, conn *pgx.Conn, v server) error {
 	}
 	s.open.Store(&opened)
 	switch {
-	case known.system == "", known.system == unknownSystem && v.system != "":
+	case known.system == "", known.system == unknownSystem+"/"+v.database && v.system != "":
 		_, err := conn.Exec(ctx, `UPDATE atmost_meta SET system = $1, timeline = $2, synchronous = $3 WHERE id = 1 AND system = $4`,
-			orUnknown(v.system), v.timeline, v.synchronous, known.system)
+			v.identity(), v.timeline, v.synchronous, known.system)
 		return err
-	case v.system == "" && known.system != unknownSystem:
+	case v.system == "" && known.system != v.identity() && strings.HasSuffix(known.system, "/"+v.database):
 		return errors.New("this role may not execute pg_control_system() any more, so nobody can tell whether this still is the same server: grant it, or use the role that was used before")
-	case known.system != orUnknown(v.system):
-		return fmt.Errorf("this database was copied to another server (its system identifier is %s, it was %s): what happened on the first since then is not known; if that is not used any more, run: atmost guard", v.system, known.system)
+	case known.system != v.identity():
+		return fmt.Errorf("this database is a copy, or was restored (server and database are %s, they were %s): what happened in the first since then is not known; if that is not used any more, run: atmost guard", v.identity(), known.system)
 	case known.timeline != v.timeline:
 		return s.replaced(ctx, conn, known, v)
 	case known.synchronous != v.synchronous:
@@ -141,12 +146,8 @@ func (s *Store) identify(ctx context.Context, conn *pgx.Conn, v server) error {
 // unknownSystem stands for that of a server that does not tell it.
 const unknownSystem = "unknown"
 
-func orUnknown(system string) string {
-	if system == "" {
-		return unknownSystem
-	}
-	return system
-}
+// identity names the server and the database in it.
+func (v server) identity() string { return cmp.Or(v.system, unknownSystem) + "/" + v.database }
 
 // replaced writes down that a standby was promoted. Where commits did not wait for it, it may have missed some. That they ceased to
 // is what such a standby does not know, but whoever used the server until then does.
@@ -230,7 +231,7 @@ func Guard(ctx context.Context, url string, o Options) error {
 		_, err = conn.Exec(ctx, s.sql(`WITH noticed AS (
 			UPDATE atmost_meta SET system = $1, timeline = $2, synchronous = $3, guarded_since = {now}, guard_version = guard_version + 1
 			WHERE id = 1 RETURNING id)
-			DELETE FROM atmost_admitted WHERE EXISTS (SELECT FROM noticed)`), orUnknown(v.system), v.timeline, v.synchronous)
+			DELETE FROM atmost_admitted WHERE EXISTS (SELECT FROM noticed)`), v.identity(), v.timeline, v.synchronous)
 	}
 	if err != nil {
 		return fmt.Errorf("pgstore: %w", err)

@@ -73,10 +73,38 @@ func TestRefused(t *testing.T) {
 	}
 	apply(t, newStore(t, url, pgstore.Options{UnsafeDurability: true}), atmost.ID{Key: "k"}, newClaim())
 
+	// A copy of a database is not the database, nor is one that was restored, which is made in the same way.
+	url = migrated(t, pgtest.Database(t))
+	first := open(t, url, pgstore.Options{})
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
+	name, _, _ := strings.Cut(url[strings.LastIndex(url, "/")+1:], "?")
+	pgtest.Exec(t, strings.Replace(url, name, "postgres", 1), "CREATE DATABASE copy_of_"+name+" TEMPLATE "+name)
+	if text := refusal(t, strings.Replace(url, name, "copy_of_"+name, 1), pgstore.Options{}); !strings.Contains(text, "is a copy, or was restored") {
+		t.Error(text)
+	}
+
+	// Who may not see the server's identity is not taken for another server, and who may at last adopts it.
+	number := pgtest.Query[string](t, url, `SELECT oid::text FROM pg_database WHERE datname = current_database()`)
+	pgtest.Exec(t, url, `UPDATE atmost_meta SET system = 'unknown/`+number+`'`)
+	adopts := open(t, url, pgstore.Options{})
+	if err := adopts.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if got := pgtest.Query[string](t, url, `SELECT system FROM atmost_meta`); !strings.HasSuffix(got, "/"+number) || strings.HasPrefix(got, "unknown") {
+		t.Errorf("the identity is %s", got)
+	}
+	pgtest.Exec(t, url, `CREATE ROLE blind_`+name+` LOGIN`, `GRANT SELECT, UPDATE ON ALL TABLES IN SCHEMA public TO blind_`+name,
+		`REVOKE EXECUTE ON FUNCTION pg_control_system() FROM public`)
+	if text := refusal(t, strings.Replace(url, "atmost@", "blind_"+name+"@", 1), pgstore.Options{}); !strings.Contains(text, "may not execute pg_control_system() any more") {
+		t.Error(text)
+	}
+
 	url = migrated(t, pgtest.Database(t))
 	newStore(t, url, pgstore.Options{})
 	pgtest.Exec(t, url, `UPDATE atmost_meta SET system = '42'`)
-	if text := refusal(t, url, pgstore.Options{}); !strings.Contains(text, "copied to another server") {
+	if text := refusal(t, url, pgstore.Options{}); !strings.Contains(text, "is a copy, or was restored") {
 		t.Error(text)
 	}
 }

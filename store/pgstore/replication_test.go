@@ -92,6 +92,49 @@ func TestPromotedSynchronous(t *testing.T) {
 	apply(t, s, atmost.ID{Key: "new"}, newClaim())
 }
 
+// TestPromotedThatCeasedToBeSynchronous: what the standby has says that commits waited for it. Those who used the primary until its end
+// know better.
+func TestPromotedThatCeasedToBeSynchronous(t *testing.T) {
+	primary := pgtest.New(t, pgtest.Config{})
+	url := migrated(t, primary.Database(t))
+	standby := primary.Standby(t, "s1")
+	primary.Set(t, "synchronous_standby_names = 's1'")
+	both := strings.Replace(url, primary.Addr(), primary.Addr()+","+standby.Addr(), 1) + "&target_session_attrs=read-write"
+	s := newStore(t, both, pgstore.Options{Timeout: time.Second})
+	apply(t, s, atmost.ID{Key: "before"}, newClaim())
+	standby.Stop(true)
+	primary.Set(t, "synchronous_standby_names = ''")
+	lost, c := atmost.ID{Key: "lost"}, newClaim()
+	if step, err := settled(s, lost, c); err != nil || !c.Won(step.Record) { // without a standby, once the setting is noticed
+		t.Fatalf("claimed: %+v, %v", step, err)
+	}
+	waitFor(t, url, `SELECT NOT synchronous FROM atmost_meta`)
+	primary.Stop(true)
+	if err := standby.Start(); err != nil {
+		t.Fatal(err)
+	}
+	standby.Promote(t)
+	for {
+		_, err := s.Apply(t.Context(), lost, newClaim())
+		if atmost.CodeOf(err) == atmost.CodeOutcomeUnknown {
+			return
+		}
+		if err == nil {
+			t.Fatal("a claim that was forgotten was made again")
+		}
+	}
+}
+
+// waitFor asks until the answer is yes.
+func waitFor(t *testing.T, url, question string) {
+	t.Helper()
+	for !pgtest.Query[bool](t, url, question) {
+		if t.Context().Err() != nil {
+			t.FailNow()
+		}
+	}
+}
+
 // TestPromoted: a promoted standby that commits did not wait for may have missed some.
 func TestPromoted(t *testing.T) {
 	primary := pgtest.New(t, pgtest.Config{})

@@ -38,6 +38,9 @@ func Redacted(database string) string {
 }
 
 func redactedQuery(query string) string {
+	if strings.Contains(query, ";") {
+		return hidden // it may be meant to separate, too
+	}
 	pairs := strings.Split(query, "&")
 	for i, pair := range pairs {
 		name, _, valued := strings.Cut(pair, "=")
@@ -50,11 +53,17 @@ func redactedQuery(query string) string {
 
 // CheckURL tells what is wrong with a database's URL, without its passwords. It connects to nothing.
 func CheckURL(database string) error {
+	if strings.HasSuffix(Redacted(database), "://"+hidden) {
+		return errUnreadable
+	}
 	if _, err := pgxpool.ParseConfig(database); err == nil {
 		return nil
 	}
 	if _, err := pgxpool.ParseConfig(Redacted(database)); err != nil {
 		return err
 	}
-	return errors.New("its user or password cannot be read; write characters that are neither letters nor digits as % and two hexadecimal digits, @ for one as %40")
+	return errUnreadable
 }
+
+// errUnreadable is about a URL of which nobody can tell what its password is.
+var errUnreadable = errors.New("its user or password cannot be read; write characters that are neither letters nor digits as % and two hexadecimal digits, @ for one as %40")

@@ -19,6 +19,7 @@ func TestRedacted(t *testing.T) {
 		"postgres://h/db?pass%77ord=s3cret&a=b":              "postgres://h/db?pass%77ord=xxxxx&a=b",
 		"postgres://h/db?sslpassword=s3cret":                 "postgres://h/db?sslpassword=xxxxx",
 		"postgres://h/db?%zz=s3cret":                         "postgres://h/db?%zz=xxxxx",
+		"postgres://h/db?a=b;password=s3cret":                "postgres://h/db?xxxxx",
 		"postgres://u:s3@cret@h/db":                          "postgres://xxxxx",
 		"postgres://u:s3/cret@h/db":                          "postgres://xxxxx",
 		"postgres://u:s3?cret@h/db":                          "postgres://xxxxx",
@@ -43,6 +44,8 @@ func TestCheckURL(t *testing.T) {
 		"postgres://u:s3cret@h/db?sslmode=perhaps": "sslmode",
 		"postgres://u:s3cret@h:x/db":               "port",
 		"postgres://u:s3cret%@h/db":                "write characters that are neither letters nor digits as %",
+		"postgres://u:s3@cret@h/db":                "write characters that are neither letters nor digits as %",
+		"postgres://u:12/34@h:1/db":                "write characters that are neither letters nor digits as %",
 		"postgres://u:s3cret/@h/db":                "write characters that are neither letters nor digits as %",
 	} {
 		err := pgstore.CheckURL(url)
