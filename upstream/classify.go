@@ -15,22 +15,6 @@ import (
 	"github.com/atmost-dev/atmost"
 )
 
-// state is what a response's status says.
-func (u *Upstream) state(status int) atmost.State {
-	if s, ok := u.status[status]; ok {
-		return s
-	}
-	switch {
-	case status == http.StatusRequestTimeout || status == 499: // 499: nginx, when its own client went away
-		return atmost.Unknown
-	case status >= 200 && status <= 299:
-		return atmost.Completed
-	case status >= 300 && status <= 499:
-		return atmost.Failed
-	}
-	return atmost.Unknown // 5xx, as a proxy's 504 may hide a success, and what HTTP does not define
-}
-
 // result reads the body of a final answer into o. After an error o means nothing.
 func (u *Upstream) result(o *atmost.Outcome, resp *http.Response) error {
 	if resp.ContentLength > u.cfg.MaxResult {

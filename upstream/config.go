@@ -70,7 +70,7 @@ func New(c Config) (*Upstream, error) {
 	if u.url, err = parseURL(c.URL); err != nil {
 		return nil, fmt.Errorf("url: %w", err)
 	}
-	if u.status, err = statuses(c.NotExecutedStatus, c.FinalStatus); err != nil {
+	if u.statuses, err = atmost.NewStatuses(c.NotExecutedStatus, c.FinalStatus); err != nil {
 		return nil, err
 	}
 	if c.ProbeURL != "" {
@@ -182,28 +182,4 @@ func isFieldValue(s string) bool {
 		}
 	}
 	return true
-}
-
-// statuses says what the two lists mean for a response.
-func statuses(notExecuted, final []int) (map[int]atmost.State, error) {
-	m := map[int]atmost.State{}
-	for _, s := range notExecuted {
-		switch {
-		case s < 400 || s > 599:
-			return nil, fmt.Errorf("not_executed_status: %d is not an error, list statuses from 400 to 599", s)
-		case s == 500 || s == 502 || s == 504:
-			return nil, fmt.Errorf("not_executed_status: %d never proves that nothing happened, it may hide a success; have the upstream answer 503 instead", s)
-		}
-		m[s] = atmost.NotExecuted
-	}
-	for _, s := range final {
-		switch {
-		case s < 400 || s > 599:
-			return nil, fmt.Errorf("final_status: %d is not an error, list statuses from 400 to 599", s)
-		case m[s] == atmost.NotExecuted:
-			return nil, fmt.Errorf("final_status: %d is in not_executed_status too; it can only mean one of them", s)
-		}
-		m[s] = atmost.Failed
-	}
-	return m, nil
 }

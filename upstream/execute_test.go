@@ -318,7 +318,7 @@ func TestTimeouts(t *testing.T) {
 				hold := make(chan struct{})
 				n := &network{serve: func(c net.Conn) { tc.serve(c); <-hold }}
 				u, end := n.upstream(t)
-				u.cfg.NotExecutedStatus, u.status = []int{503}, map[int]atmost.State{503: atmost.NotExecuted}
+				u.statuses, _ = atmost.NewStatuses([]int{503}, nil)
 				if tc.serve == nil {
 					u.transport.connect = func(ctx context.Context, _, _ string) (net.Conn, error) {
 						<-ctx.Done() // net/http ends it when nobody waits any more

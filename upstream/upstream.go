@@ -16,8 +16,8 @@ import (
 type Upstream struct {
 	cfg       Config
 	url       *url.URL
-	status    map[int]atmost.State // what cfg says about statuses
-	probe     *probeURL            // nil without one
+	statuses  atmost.Statuses
+	probe     *probeURL // nil without one
 	transport *Transport
 	breaker   breaker
 }
@@ -35,17 +35,26 @@ var (
 //   - unknown otherwise.
 func (u *Upstream) Execute(ctx context.Context, a atmost.Attempt) atmost.Outcome {
 	began := time.Now()
-	done, err := u.breaker.allow()
-	if err != nil {
-		return atmost.Outcome{State: atmost.NotExecuted, Message: "the upstream could not be reached several times in a row and was not tried again yet"}
-	}
-	defer done(nil) // a panic must not leave it waiting for a word
-	resp, err := u.transport.sendAnew(u.request(ctx, a), a.Payload, func() { done(nil) })
-	if err != nil {
-		return u.failure(ctx, began, err, done)
+	resp, o := u.call(ctx, began, u.request(ctx, a), a.Payload)
+	if resp == nil {
+		return o
 	}
 	defer resp.Body.Close() //nolint:errcheck // what was read, was read
 	return u.answer(ctx, began, resp)
+}
+
+// call makes one attempt, unless the upstream is known not to be reached. Without a response the outcome says what is known.
+func (u *Upstream) call(ctx context.Context, began time.Time, r *http.Request, body []byte) (*http.Response, atmost.Outcome) {
+	done, err := u.breaker.allow()
+	if err != nil {
+		return nil, atmost.Outcome{State: atmost.NotExecuted, Message: "the upstream could not be reached several times in a row and was not tried again yet"}
+	}
+	defer done(nil) // a panic must not leave it waiting for a word
+	resp, err := u.transport.sendAnew(r, body, func() { done(nil) })
+	if err != nil {
+		return nil, u.failure(ctx, began, err, done)
+	}
+	return resp, atmost.Outcome{}
 }
 
 // failure tells what a round trip without an answer means.
@@ -67,18 +76,27 @@ func (u *Upstream) failure(ctx context.Context, began time.Time, err error, done
 // and replayed for good, so it counts only when that has come to its end; cut short it may be what a dying proxy made of
 // a success, whatever the status.
 func (u *Upstream) answer(ctx context.Context, began time.Time, resp *http.Response) atmost.Outcome {
-	o := atmost.Outcome{State: u.state(resp.StatusCode), UpstreamStatus: resp.StatusCode}
-	o.Message = answered(o.State, resp.StatusCode)
+	o := u.outcome(resp)
 	if !o.State.Final() {
 		drain(resp)
 		return o
 	}
-	err := u.result(&o, resp)
-	if err != nil {
-		u.log(err)
-		return atmost.Outcome{State: atmost.Unknown, UpstreamStatus: resp.StatusCode, Message: brokeOff(ctx, began, resp.StatusCode) + maybe}
+	if err := u.result(&o, resp); err != nil {
+		return u.broken(ctx, began, resp, err)
 	}
 	return o
+}
+
+// outcome is what a response's status says.
+func (u *Upstream) outcome(resp *http.Response) atmost.Outcome {
+	state := u.statuses.State(resp.StatusCode)
+	return atmost.Outcome{State: state, UpstreamStatus: resp.StatusCode, Message: answered(state, resp.StatusCode)}
+}
+
+// broken tells what a final answer means whose body broke off.
+func (u *Upstream) broken(ctx context.Context, began time.Time, resp *http.Response, err error) atmost.Outcome {
+	u.log(err)
+	return atmost.Outcome{State: atmost.Unknown, UpstreamStatus: resp.StatusCode, Message: brokeOff(ctx, began, resp.StatusCode) + maybe}
 }
 
 func (u *Upstream) log(err error) {
