@@ -10,54 +10,6 @@ import (
 	"github.com/atmost-dev/atmost/wire"
 )
 
-// The seconds that Retry-After advises.
-const (
-	retrySoon  = "1"
-	retryProbe = "5" // an unknown outcome that is being probed
-)
-
-// tell writes the headers that hold on every answer: what the record says, if one was read, and what the error says.
-func tell(h http.Header, r atmost.Record, err error, replayed bool) {
-	code := atmost.CodeOf(err)
-	executed, retry := factsOf(r, err)
-	h[wire.HeaderExecuted] = []string{string(executed)}
-	h[wire.HeaderRetry] = []string{string(retry)}
-	if after := retryAfter(r, code, retry); after != "" {
-		h[wire.HeaderRetryAfter] = []string{after}
-	}
-	if r.State == atmost.Absent || code != "" && code != atmost.CodeOf(r.Err()) {
-		return // the answer does not speak of the record
-	}
-	h[wire.HeaderAttempt] = []string{strconv.FormatUint(uint64(r.Attempt), 10)}
-	if r.State.Final() {
-		h[wire.HeaderReplayed] = []string{strconv.FormatBool(replayed)}
-		h[wire.HeaderExpires] = []string{r.ResultExpires.Std().Format(http.TimeFormat)}
-	}
-}
-
-// factsOf tells whether the operation may have had its effect, and whether asking again makes sense.
-func factsOf(r atmost.Record, err error) (atmost.Executed, atmost.Retry) {
-	switch {
-	case err != nil:
-		return atmost.ExecutedOf(err), atmost.CodeOf(err).Retry()
-	case r.State == atmost.Processing:
-		return atmost.ExecutedUnknown, atmost.RetryPoll
-	}
-	return atmost.ExecutedYes, atmost.RetryNo
-}
-
-func retryAfter(r atmost.Record, code atmost.Code, retry atmost.Retry) string {
-	switch {
-	case retry == atmost.RetryNo, code == atmost.CodeKeyNotFound:
-		return ""
-	case code == atmost.CodeOutcomeUnknown && r.Policy.OnUnknown == atmost.ProbeUnknown:
-		return retryProbe
-	case code == atmost.CodeOutcomeUnknown, code == atmost.CodeLeaseLost, code == atmost.CodeAlreadyFinished:
-		return "" // time alone changes nothing
-	}
-	return retrySoon
-}
-
 // detailsOf is the details of an error that r gave rise to: JSON, or nothing.
 func detailsOf(dst []byte, r atmost.Record, code atmost.Code) []byte {
 	switch code {
@@ -90,7 +42,7 @@ func detailsOf(dst []byte, r atmost.Record, code atmost.Code) []byte {
 
 // writeError answers with an error that no record gave rise to.
 func writeError(w http.ResponseWriter, err error) {
-	tell(w.Header(), atmost.Record{}, err, false)
+	wire.Tell(w.Header(), atmost.Record{}, err, false)
 	writeErrorOf(w, err, atmost.Record{})
 }
 

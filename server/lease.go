@@ -85,7 +85,7 @@ func (a *api) fail(w http.ResponseWriter, r *http.Request) {
 		writeRefusal(w, err)
 		return
 	}
-	tell(w.Header(), answer.Record, answer.Record.Err(), answer.Replayed)
+	wire.Tell(w.Header(), answer.Record, answer.Record.Err(), answer.Replayed)
 	writeJSON(w, http.StatusOK, wire.AppendFailed(nil, answer.Record.State))
 }
 
@@ -100,7 +100,7 @@ func tellHeld(h http.Header, l atmost.Lease) {
 // which its sender may have executed.
 func writeRefusal(w http.ResponseWriter, err error) {
 	h := w.Header()
-	tell(h, atmost.Record{}, err, false)
+	wire.Tell(h, atmost.Record{}, err, false)
 	if code := atmost.CodeOf(err); code.Executed() == atmost.ExecutedNo {
 		h[wire.HeaderExecuted] = []string{string(atmost.ExecutedUnknown)}
 	}

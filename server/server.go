@@ -202,7 +202,7 @@ func prefer(w http.ResponseWriter, r *http.Request, call *atmost.Call) {
 
 // writeAnswer answers with what is known of the operation.
 func writeAnswer(w http.ResponseWriter, answer atmost.Answer, err error) {
-	tell(w.Header(), answer.Record, err, answer.Replayed)
+	wire.Tell(w.Header(), answer.Record, err, answer.Replayed)
 	switch {
 	case err != nil:
 		writeErrorOf(w, err, answer.Record)

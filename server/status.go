@@ -26,7 +26,7 @@ func (a *api) status(w http.ResponseWriter, r *http.Request) {
 		writeError(w, err)
 		return
 	}
-	tell(w.Header(), record, record.Err(), record.State.Final())
+	wire.Tell(w.Header(), record, record.Err(), record.State.Final())
 	writeJSON(w, http.StatusOK, appendStatus(nil, record))
 }
 

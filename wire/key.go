@@ -17,27 +17,44 @@ import (
 // is returned is valid. The error is an *atmost.Error with CodeMissingKey, CodeInvalidKey, or, for the scope,
 // CodeInvalidRequest; it does not quote the value.
 func ID(h http.Header) (atmost.ID, error) {
+	key, err := Key(h)
+	if err != nil {
+		return atmost.ID{}, err
+	}
+	id := atmost.ID{Key: key}
+	if id.Scope, err = Scope(h, HeaderScope); err != nil {
+		return atmost.ID{}, err
+	}
+	return id, nil
+}
+
+// Key reads the key alone.
+func Key(h http.Header) (string, error) {
 	keys := h[HeaderKey]
 	if len(keys) == 0 {
-		return atmost.ID{}, &atmost.Error{
+		return "", &atmost.Error{
 			Code:    atmost.CodeMissingKey,
 			Message: "the request has no " + HeaderKey + " header; send one with " + nameRule,
 		}
 	}
-	key, err := headerName(HeaderKey, keys)
-	if err != "" {
-		return atmost.ID{}, &atmost.Error{Code: atmost.CodeInvalidKey, Message: err}
+	key, wrong := headerName(HeaderKey, keys)
+	if wrong != "" {
+		return "", &atmost.Error{Code: atmost.CodeInvalidKey, Message: wrong}
 	}
-	id := atmost.ID{Key: key}
-	if scopes := h[HeaderScope]; len(scopes) > 0 {
-		if id.Scope, err = headerName(HeaderScope, scopes); err != "" {
-			return atmost.ID{}, &atmost.Error{Code: atmost.CodeInvalidRequest, Message: err}
-		}
+	return key, atmost.ID{Key: key}.Validate()
+}
+
+// Scope reads a scope from the header called name, in canonical spelling, by the same rules: "" if there is none.
+func Scope(h http.Header, name string) (string, error) {
+	values := h[name]
+	if len(values) == 0 {
+		return "", nil
 	}
-	if err := id.Validate(); err != nil {
-		return atmost.ID{}, err
+	scope, wrong := headerName(name, values)
+	if wrong != "" {
+		return "", &atmost.Error{Code: atmost.CodeInvalidRequest, Message: wrong}
 	}
-	return id, nil
+	return scope, atmost.ID{Scope: scope, Key: "-"}.Validate()
 }
 
 // What would be right, for messages.
