@@ -63,21 +63,36 @@ func Of(alg Algorithm, operation string, payload []byte) (Fingerprint, error) {
 	if alg != JSON1 {
 		return Fingerprint{}, fmt.Errorf("%w %q", ErrUnknownAlgorithm, alg)
 	}
+	return digest(alg, func(b []byte) ([]byte, error) {
+		b = appendPart(b, operation)
+		b, err := jsontext.AppendFormat(b, payload, canonical...)
+		if err != nil {
+			err = invalidPayload(err)
+		}
+		return b, err
+	})
+}
+
+// digest hashes the algorithm's name, a zero byte, and what write appends.
+func digest(alg Algorithm, write func([]byte) ([]byte, error)) (Fingerprint, error) {
 	pooled := buffers.Get().(*[]byte)
 	b := append((*pooled)[:0], alg...)
-	b = append(b, 0)
-	b = binary.BigEndian.AppendUint64(b, uint64(len(operation)))
-	b = append(b, operation...)
-	b, err := jsontext.AppendFormat(b, payload, canonical...)
+	b, err := write(append(b, 0))
 	fp := Fingerprint{Algorithm: alg, Digest: sha256.Sum256(b)}
 	if cap(b) <= maxPooled {
 		*pooled = b
 		buffers.Put(pooled)
 	}
 	if err != nil {
-		return Fingerprint{}, invalidPayload(err)
+		return Fingerprint{}, err
 	}
 	return fp, nil
+}
+
+// appendPart appends a part's length in bytes as eight bytes (big-endian), and the part.
+func appendPart(b []byte, part string) []byte {
+	b = binary.BigEndian.AppendUint64(b, uint64(len(part)))
+	return append(b, part...)
 }
 
 // invalidPayload tells where a payload is wrong without the text of err, which quotes the payload.
