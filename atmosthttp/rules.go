@@ -1,0 +1,93 @@
+package atmosthttp
+
+import (
+	"bytes"
+	"errors"
+	"net/http"
+	"strconv"
+
+	"github.com/atmost-dev/atmost"
+	"github.com/atmost-dev/atmost/fingerprint"
+	"github.com/atmost-dev/atmost/wire"
+)
+
+// Rules are what is demanded of a request.
+type Rules struct {
+	// Scope tells whose its key is.
+	Scope Scope
+	// RequireKey refuses a request without a key.
+	RequireKey bool
+	// MaxBody bounds its body, in bytes. A body is held in memory.
+	MaxBody int64
+}
+
+// Keyed is a request that has a key.
+type Keyed struct {
+	ID atmost.ID
+	// Body is all of the request's.
+	Body []byte
+	// Payload stands for the whole request where requests are compared: the fingerprint of its method, path, query, content type and
+	// body, as a JSON string.
+	Payload []byte
+}
+
+// Read reads a request's key, and what belongs to it; without an error keyed is false if it has none. The error is an *atmost.Error. If
+// the body does not come to its end, nothing true can be answered: Read panics with http.ErrAbortHandler.
+func (o Rules) Read(w http.ResponseWriter, r *http.Request) (k Keyed, keyed bool, err error) {
+	if k.ID.Key, err = wire.Key(r.Header); err != nil {
+		if atmost.CodeOf(err) == atmost.CodeMissingKey && !o.RequireKey {
+			return k, false, nil
+		}
+		return k, false, err
+	}
+	if k.ID.Scope, err = o.scope(r); err != nil {
+		return k, false, err
+	}
+	if k.Body, err = o.body(w, r); err != nil {
+		return k, false, err
+	}
+	print, err := fingerprint.OfRequest(fingerprint.CurrentRequest, fingerprint.Request{
+		Method: r.Method, Path: r.URL.EscapedPath(), Query: r.URL.RawQuery, ContentType: r.Header.Get("Content-Type"), Body: k.Body,
+	})
+	if err != nil {
+		return k, false, err
+	}
+	k.Payload = []byte(`"` + print.String() + `"`)
+	return k, true, nil
+}
+
+func (o Rules) scope(r *http.Request) (string, error) {
+	scope, err := o.Scope(r)
+	var refusal *atmost.Error
+	switch {
+	case errors.As(err, &refusal):
+		return "", refusal
+	case err != nil:
+		return "", &atmost.Error{Code: atmost.CodeInvalidRequest, Message: "the request does not tell whose its key is", Err: err}
+	}
+	return scope, nil
+}
+
+// firstRead bounds the memory that a request gets for its word that a body of that length follows.
+const firstRead = 64 << 10
+
+func (o Rules) body(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+	tooLarge := &atmost.Error{
+		Code:    atmost.CodePayloadTooLarge,
+		Message: "the request has a key, and its body is over the limit of " + strconv.FormatInt(o.MaxBody, 10) + " bytes",
+	}
+	if r.ContentLength > o.MaxBody {
+		return nil, tooLarge
+	}
+	var body bytes.Buffer
+	body.Grow(int(min(max(r.ContentLength, 0), firstRead)) + bytes.MinRead)
+	_, err := body.ReadFrom(http.MaxBytesReader(w, r.Body, o.MaxBody))
+	var over *http.MaxBytesError
+	switch {
+	case errors.As(err, &over):
+		return nil, tooLarge
+	case err != nil:
+		panic(http.ErrAbortHandler)
+	}
+	return body.Bytes(), nil
+}
