@@ -18,6 +18,9 @@ type Call struct {
 	Wait    time.Duration
 	WaitSet bool
 	Trace   Trace
+	// Request is handed to the operation's Executor as it is: what that needs beside the payload. It is neither compared nor stored, so
+	// the payload has to tell all that makes a difference.
+	Request any
 }
 
 // Answer is what is known about an ID.

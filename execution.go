@@ -90,6 +90,7 @@ func (x *execution) perform() Outcome {
 	attempt := Attempt{
 		ID: x.call.ID, Operation: x.call.Operation, Payload: x.call.Payload,
 		Number: x.claimed.Attempt, Fence: x.claimed.Fence, Trace: x.call.Trace,
+		Request: x.call.Request,
 	}
 	e.events.Started(x.op.name)
 	begin := time.Now()

@@ -19,6 +19,8 @@ type Attempt struct {
 	Fence int64
 	// Trace is the caller's trace context, to be passed on.
 	Trace Trace
+	// Request is the Call's.
+	Request any
 }
 
 // Trace is a W3C trace context, as the two headers carry it. Empty when the caller sent none.
