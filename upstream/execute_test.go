@@ -191,6 +191,15 @@ func TestAnswersOfBadUpstreams(t *testing.T) {
 			if diff := cmp.Diff(tc.want, u.Execute(t.Context(), anAttempt)); diff != "" {
 				t.Error(diff)
 			}
+			// Forward judges in the same way, but makes no result.
+			answer, o := u.Forward(t.Context(), anAttempt, u.request(t.Context(), anAttempt), anAttempt.Payload)
+			if answer != nil && answer.Rest != nil {
+				_ = answer.Rest.Close()
+			}
+			tc.want.Result, tc.want.NotKept = nil, atmost.Kept
+			if diff := cmp.Diff(tc.want, o); diff != "" {
+				t.Error(diff)
+			}
 		})
 	}
 }

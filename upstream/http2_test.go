@@ -113,19 +113,21 @@ func TestHTTP2NeverSendsTwice(t *testing.T) {
 			if fault == "half an answer" {
 				continue // which is an answer, to a Transport
 			}
-			t.Run(fault+" "+name, func(t *testing.T) {
-				p := &h2peer{fault: do}
-				url, rt, _ := p.start(t)
-				r, _ := http.NewRequestWithContext(t.Context(), "GET", url, body())
-				_, err := rt.RoundTrip(r)
-				var unsent *NotSentError
-				if err == nil || errors.As(err, &unsent) {
-					t.Errorf("got %v, want an error that does not say that nothing was sent", err)
-				}
-				if n := p.effects.Load(); n != 1 {
-					t.Errorf("%d effects, want 1", n)
-				}
-			})
+			for through, make := range sendings() {
+				t.Run(through+" "+fault+" "+name, func(t *testing.T) {
+					p := &h2peer{fault: do}
+					url, rt, _ := p.start(t)
+					r, _ := http.NewRequestWithContext(t.Context(), "GET", url, body())
+					_, err := make(t, rt).RoundTrip(r)
+					var unsent *NotSentError
+					if err == nil || errors.As(err, &unsent) {
+						t.Errorf("got %v, want an error that does not say that nothing was sent", err)
+					}
+					if n := p.effects.Load(); n != 1 {
+						t.Errorf("%d effects, want 1", n)
+					}
+				})
+			}
 		}
 	}
 }

@@ -17,13 +17,7 @@ const userAgent = "atmost"
 func (u *Upstream) request(ctx context.Context, a atmost.Attempt) *http.Request {
 	h := u.headers()
 	h.Set("Content-Type", "application/json")
-	h.Set("Idempotency-Key", atmost.HeaderValue(u.forwardedKey(a.ID)))
-	if u.cfg.ForwardKey == ForwardOriginal && a.ID.Scope != "" {
-		h.Set("Idempotency-Scope", atmost.HeaderValue(a.ID.Scope))
-	}
-	h.Set("Idempotency-Operation", a.Operation)
-	h.Set("Idempotency-Attempt", strconv.FormatUint(uint64(a.Number), 10))
-	h.Set("Idempotency-Fence", strconv.FormatInt(a.Fence, 10))
+	u.identify(h, a)
 	if isTraceparent(a.Trace.Parent) {
 		h.Set("Traceparent", a.Trace.Parent)
 		if a.Trace.State != "" && isFieldValue(a.Trace.State) {
@@ -32,6 +26,18 @@ func (u *Upstream) request(ctx context.Context, a atmost.Attempt) *http.Request 
 	}
 	r := &http.Request{Method: u.cfg.Method, URL: u.url, Header: h, ContentLength: int64(len(a.Payload))}
 	return r.WithContext(ctx)
+}
+
+// identify says which attempt a request is.
+func (u *Upstream) identify(h http.Header, a atmost.Attempt) {
+	h.Set("Idempotency-Key", atmost.HeaderValue(u.forwardedKey(a.ID)))
+	h.Del("Idempotency-Scope")
+	if u.cfg.ForwardKey == ForwardOriginal && a.ID.Scope != "" {
+		h.Set("Idempotency-Scope", atmost.HeaderValue(a.ID.Scope))
+	}
+	h.Set("Idempotency-Operation", a.Operation)
+	h.Set("Idempotency-Attempt", strconv.FormatUint(uint64(a.Number), 10))
+	h.Set("Idempotency-Fence", strconv.FormatInt(a.Fence, 10))
 }
 
 // headers are the configured ones and the one that every request has.

@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/atmost-dev/atmost"
 	"github.com/atmost-dev/atmost/internal/faultproxy"
 )
 
@@ -78,31 +79,61 @@ func TestNothingIsSentTwiceAfterALostAnswer(t *testing.T) {
 	for _, proto := range []string{"http", "https", "h2"} {
 		for _, method := range []string{"GET", "POST", "PUT", "DELETE"} {
 			for name, body := range bodies() {
-				t.Run(proto+" "+method+" "+name, func(t *testing.T) {
-					tr := &trap{}
-					srv := start(t, proto, tr)
-					err := tr.spring(t, newTransport(t, srv), srv.URL, method, body())
-					var unsent *NotSentError
-					if err == nil || errors.As(err, &unsent) {
-						t.Errorf("got %v, want an error that does not say that nothing was sent", err)
-					}
-					if n := tr.effects.Load(); n != 1 {
-						t.Errorf("%d effects, want 1", n)
-					}
-					if !tr.reused.Load() {
-						t.Error("the connection was not a reused one, so this tested nothing")
-					}
-					want := ""
-					if name == "GetBody" || name == "unsized" {
-						want = "payload"
-					}
-					if got := tr.body.Load(); got != want {
-						t.Errorf("the upstream got the body %q, want %q", got, want)
-					}
-				})
+				for through, make := range sendings() {
+					t.Run(through+" "+proto+" "+method+" "+name, func(t *testing.T) {
+						tr := &trap{}
+						srv := start(t, proto, tr)
+						err := tr.spring(t, make(t, newTransport(t, srv)), srv.URL, method, body())
+						var unsent *NotSentError
+						if err == nil || errors.As(err, &unsent) {
+							t.Errorf("got %v, want an error that does not say that nothing was sent", err)
+						}
+						if n := tr.effects.Load(); n != 1 {
+							t.Errorf("%d effects, want 1", n)
+						}
+						if !tr.reused.Load() {
+							t.Error("the connection was not a reused one, so this tested nothing")
+						}
+						want := ""
+						if name == "GetBody" || name == "unsized" {
+							want = "payload"
+						}
+						if got := tr.body.Load(); got != want {
+							t.Errorf("the upstream got the body %q, want %q", got, want)
+						}
+					})
+				}
 			}
 		}
 	}
+}
+
+// sendings are the ways to send a request of somebody else's.
+func sendings() map[string]func(*testing.T, *Transport) http.RoundTripper {
+	return map[string]func(*testing.T, *Transport) http.RoundTripper{
+		"RoundTrip": func(_ *testing.T, tr *Transport) http.RoundTripper { return tr },
+		"Forward": func(t *testing.T, tr *Transport) http.RoundTripper {
+			return forwarding{newUpstream(t, "http://x", func(c *Config) { c.Transport = tr })}
+		},
+	}
+}
+
+// forwarding is Forward as a RoundTripper.
+type forwarding struct{ *Upstream }
+
+func (f forwarding) RoundTrip(r *http.Request) (*http.Response, error) {
+	var body []byte
+	if r.Body != nil {
+		body, _ = io.ReadAll(r.Body)
+	}
+	answer, o := f.Forward(r.Context(), anAttempt, r, body)
+	switch {
+	case answer != nil:
+		return &http.Response{StatusCode: answer.Status, Header: answer.Header, Body: io.NopCloser(bytes.NewReader(answer.Body))}, nil
+	case o.State == atmost.NotExecuted:
+		return nil, &NotSentError{Err: errors.New(o.Message)}
+	}
+	return nil, errors.New(o.Message)
 }
 
 // The control: net/http by itself falls into the same trap, so the test above can fail.
