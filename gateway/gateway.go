@@ -1,0 +1,176 @@
+// Package gateway is a reverse proxy that makes any HTTP API at-most-once by the Idempotency-Key header.
+//
+// Requests with a key, of methods that change something, are executed by an engine: their answer is stored and replayed. Everything
+// else passes through untouched. The rules of the draft, what is kept of an answer and how it is replayed are those of package
+// atmosthttp; the call of the upstream, and what its answer means, are those of package upstream.
+package gateway
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/atmost-dev/atmost"
+	"github.com/atmost-dev/atmost/atmosthttp"
+	"github.com/atmost-dev/atmost/upstream"
+)
+
+// NoScope stands for a ScopeHeader where callers may share their keys.
+const NoScope = "none"
+
+// Config describes a Gateway.
+type Config struct {
+	// Upstream is the API's URL. The path of each request is added to its own.
+	Upstream string
+	// ScopeHeader tells whose keys a request's are. It is one that whatever authenticates callers sets, and never lets callers set,
+	// or NoScope. A request with a key that does not have it is refused.
+	ScopeHeader string
+	// Transport sends whatever is not safe to send twice.
+	Transport *upstream.Transport
+	// MaxBody bounds the body of a request with a key. Default atmosthttp.DefaultMaxBody.
+	MaxBody int64
+	// ReadTimeout bounds how long that body may take to arrive. 0: it may take for ever.
+	ReadTimeout time.Duration
+	// Route is what counts where none of Routes does; its Path is not used. Of those the first that matches counts.
+	Route  Route
+	Routes []Route
+	// OnError, if not nil, is told why there is no answer to what passes through, for logs: the text may name hosts.
+	OnError func(error)
+}
+
+// Route is how requests to a part of the API are dealt with.
+type Route struct {
+	// Path is one that matches itself, and all below it.
+	Path string
+	// Methods are those whose requests are executed at most once, if they have a key. Default POST and PATCH.
+	Methods []string
+	// RequireKey refuses requests of these methods without one.
+	RequireKey bool
+	// Operation is how the engine executes them. New sets its Executor and Prober.
+	Operation atmost.Operation
+	// Upstream says what answers mean and how to probe. New sets its URL and Transport.
+	Upstream upstream.Config
+}
+
+// Gateway is made before the engine that it needs: that is given the gateway's Operations.
+type Gateway struct {
+	target   *url.URL
+	maxBody  int64
+	read     time.Duration
+	fallback *route
+	routes   []*route
+	proxy    *httputil.ReverseProxy
+	plain    *http.Transport
+}
+
+// operationName is the name of the operation of what no route matches; those of routes have their path after a colon.
+const operationName = "gateway"
+
+// New makes a Gateway. An error says what is wrong with c.
+func New(c Config) (*Gateway, error) {
+	if c.ScopeHeader == "" {
+		return nil, errors.New("scope_header: is empty; name the header that tells whose keys a request's are, or write none")
+	}
+	target, err := url.Parse(c.Upstream)
+	if err != nil {
+		return nil, errors.New("upstream: it is not a URL") // the error would repeat it, and it may hold secrets
+	}
+	if target.RawQuery != "" {
+		return nil, errors.New("upstream: it has a query; those of requests are passed on")
+	}
+	g := &Gateway{target: target, maxBody: cmp.Or(c.MaxBody, atmosthttp.DefaultMaxBody), read: c.ReadTimeout}
+	if g.fallback, err = g.newRoute(operationName, c.Route, c); err != nil {
+		return nil, err
+	}
+	for _, r := range c.Routes {
+		made, err := g.newRoute(operationName+":"+r.Path, r, c)
+		switch {
+		case err != nil:
+			return nil, fmt.Errorf("route %s: %w", r.Path, err)
+		case !strings.HasPrefix(r.Path, "/") || cleaned(r.Path) != r.Path:
+			return nil, fmt.Errorf("route %s: path: write it from the first / on, without one at its end, and without . and ..", r.Path)
+		case slices.ContainsFunc(g.routes, func(earlier *route) bool { return earlier.matches(r.Path) }):
+			return nil, fmt.Errorf("route %s: path: an earlier route matches all of it; put this one first", r.Path)
+		}
+		g.routes = append(g.routes, made)
+	}
+	g.passThrough(c)
+	return g, nil
+}
+
+// Operations are what the engine of the handler must have, beside others.
+func (g *Gateway) Operations() map[string]atmost.Operation {
+	all := map[string]atmost.Operation{g.fallback.name: g.fallback.operation}
+	for _, r := range g.routes {
+		all[r.name] = r.operation
+	}
+	return all
+}
+
+// Close closes the connections that no request uses.
+func (g *Gateway) Close() { g.plain.CloseIdleConnections() }
+
+// Handler returns the proxy. Its http.Server is expected to bound the time that headers take to arrive; there is no bound for what
+// passes through.
+func (g *Gateway) Handler(e *atmost.Engine) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { g.serve(e, w, r) })
+}
+
+func (g *Gateway) serve(e *atmost.Engine, w http.ResponseWriter, r *http.Request) {
+	route := g.routeOf(r.URL.Path)
+	if !slices.Contains(route.methods, r.Method) {
+		g.proxy.ServeHTTP(w, r)
+		return
+	}
+	k, keyed, err := g.readKeyed(w, r, route)
+	switch {
+	case err != nil:
+		atmosthttp.Refuse(w, err)
+		return
+	case !keyed:
+		g.proxy.ServeHTTP(w, r)
+		return
+	}
+	x := &exchange{request: g.outbound(r), body: k.Body}
+	a, err := execute(r.Context(), e, atmost.Call{ID: k.ID, Operation: route.name, Payload: k.Payload, Request: x})
+	own := x.take()
+	if own == nil {
+		atmosthttp.Answer(w, a, err)
+		return
+	}
+	defer own.close()
+	if a.Record.State == atmost.Processing { // what it answered is not known to be durable
+		atmosthttp.Answer(w, a, err)
+		return
+	}
+	own.write(w, a.Record)
+}
+
+// readKeyed reads a request that may have a key. If it has none, its body is left alone.
+func (g *Gateway) readKeyed(w http.ResponseWriter, r *http.Request, route *route) (atmosthttp.Keyed, bool, error) {
+	if g.read > 0 && len(r.Header["Idempotency-Key"]) > 0 {
+		c := http.NewResponseController(w)
+		_ = c.SetReadDeadline(time.Now().Add(g.read)) // a writer that knows no deadlines is a test's
+		defer c.SetReadDeadline(time.Time{})          //nolint:errcheck // likewise
+	}
+	return route.rules.Read(w, r)
+}
+
+// execute has the engine execute a call. A key that was first used under other routes is answered from its record, so that a change of
+// the configuration makes no difference to it: the path is part of what is compared anyway.
+func execute(ctx context.Context, e *atmost.Engine, call atmost.Call) (atmost.Answer, error) {
+	a, err := e.Execute(ctx, call)
+	before := a.Record.Operation
+	if atmost.CodeOf(err) == atmost.CodeOperationMismatch && (before == operationName || strings.HasPrefix(before, operationName+":")) {
+		call.Operation = before
+		return e.Execute(ctx, call)
+	}
+	return a, err
+}
