@@ -41,6 +41,8 @@ type config struct {
 
 	Operations map[string]operation
 	Unlisted   *operation // the defaults, if AllowUnlisted
+
+	Gateway *gatewayConfig // nil: there is none
 }
 
 // operation is the configuration of one operation. Without a URL it is executed by clients.

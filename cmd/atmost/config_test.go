@@ -253,6 +253,19 @@ func TestDocumentation(t *testing.T) {
 			wantRow(t, text, s.name, envName("defaults."+s.name), s.get(&o))
 		}
 	}
+	g := defaultGateway()
+	for _, s := range gatewaySettings() {
+		switch s.name {
+		case "listen", "methods", "require_key", "not_executed_status":
+			wantRow(t, text, s.name, envName("gateway."+s.name), s.get(&g))
+		case "upstream", "scope_header":
+			wantRow(t, text, s.name, envName("gateway."+s.name), "")
+		default:
+			if _, section, _ := strings.Cut(text, "## The gateway"); !strings.Contains(section, "`"+s.name+"`") {
+				t.Errorf("%s is not documented for the gateway", s.name)
+			}
+		}
+	}
 	for name := range serveFlags() {
 		if !strings.Contains(text, "`--"+flagName(name)+"`") {
 			t.Errorf("--%s is not documented", flagName(name))

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"os"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -43,20 +44,24 @@ func (p *program) drain(ctx context.Context, signals <-chan os.Signal) error {
 // answerGrace is how long answers may take to be written after the last execution has ended.
 const answerGrace = 5 * time.Second
 
-// end lets executions end, within the drain time-out, while the public listener closes; then the others.
+// end lets executions end, within the drain time-out, while the listeners for clients close; then the others.
 func (p *program) end(ctx context.Context) {
 	limit, cancel := context.WithTimeout(ctx, p.config.DrainTimeout)
 	defer cancel()
-	closed := make(chan struct{})
-	go func() {
-		defer close(closed)
-		grace, cancel := context.WithTimeout(ctx, p.config.DrainTimeout+answerGrace)
-		defer cancel()
-		p.listeners[0].shutdown(grace)
-	}()
+	var closing sync.WaitGroup
+	grace, cancelGrace := context.WithTimeout(ctx, p.config.DrainTimeout+answerGrace)
+	defer cancelGrace()
+	var others []*listener
+	for _, l := range p.listeners {
+		if l.name != listenerPublic && l.name != listenerGateway {
+			others = append(others, l)
+			continue
+		}
+		closing.Go(func() { l.shutdown(grace) })
+	}
 	p.engine.Close(limit)
-	<-closed
-	for _, l := range p.listeners[1:] {
+	closing.Wait()
+	for _, l := range others {
 		grace, cancel := context.WithTimeout(ctx, answerGrace)
 		l.shutdown(grace)
 		cancel()
@@ -80,4 +85,7 @@ func (p *program) Close() {
 		}
 	}
 	p.transport.CloseIdleConnections()
+	if p.gateway != nil {
+		p.gateway.Close()
+	}
 }

@@ -15,6 +15,8 @@ type source struct {
 	env   func(string) (string, bool)
 	flags map[string]string // by the setting's name
 	read  func(file string) ([]byte, error)
+
+	gatewayAlone bool // the public API is not served
 }
 
 // errConfig is wrapped by the errors of a wrong configuration.
@@ -69,9 +71,13 @@ func (s source) load() (config, error) {
 	overlay(&l, settings(), "", &l.config)
 	overlay(&l, perOperation(), "defaults.", &l.defaults)
 	l.applyFlags()
-	l.addresses()
+	if s.gatewayAlone {
+		l.config.Listen = ""
+	}
 	l.operations()
 	l.unlisted()
+	l.completeGateway()
+	l.addresses()
 	if len(l.problems) > 0 {
 		slices.SortStableFunc(l.problems, inOrder)
 		return config{}, l.problems
@@ -150,6 +156,9 @@ func (l *loader) applyFlags() {
 func (l *loader) addresses() {
 	all := []struct{ name, address string }{
 		{"listen", l.config.Listen}, {"admin", l.config.Admin}, {"health", l.config.Health},
+	}
+	if l.config.Gateway != nil {
+		all = append(all, struct{ name, address string }{"gateway.listen", l.config.Gateway.Listen})
 	}
 	for i, later := range all {
 		for _, earlier := range all[:i] {

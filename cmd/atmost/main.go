@@ -86,6 +86,6 @@ func rootCommand(p process) *cobra.Command {
 		SilenceErrors: true, SilenceUsage: true, Args: cobra.NoArgs,
 		Run: func(c *cobra.Command, _ []string) { _ = c.Help() },
 	}
-	root.AddCommand(serveCommand(p), devCommand(p), migrateCommand(p), guardCommand(p), admitCommand(p), configCommand(p), versionCommand(p))
+	root.AddCommand(serveCommand(p), gatewayCommand(p), devCommand(p), migrateCommand(p), guardCommand(p), admitCommand(p), configCommand(p), versionCommand(p))
 	return root
 }

@@ -22,6 +22,7 @@ type loader struct {
 	config   config
 	defaults operation
 	ops      []member       // of the file, kept until the defaults are complete
+	routes   []*yaml.Node   // of the gateway, likewise
 	lines    map[string]int // where each setting was set, by its path
 	problems problems
 }
@@ -64,6 +65,7 @@ func (l *loader) parse(data []byte) {
 		"operations": func(m member) {
 			l.ops = l.members(m.value, "operations")
 		},
+		"gateway": l.gateway,
 	})
 }
 

@@ -26,6 +26,9 @@ func render(c config) []byte {
 		add(operations, name, renderOperation(c.Operations[name]))
 	}
 	add(root, "operations", operations)
+	if c.Gateway != nil {
+		add(root, "gateway", renderGateway(*c.Gateway))
+	}
 	var b bytes.Buffer
 	e := yaml.NewEncoder(&b)
 	e.SetIndent(2)

@@ -3,7 +3,9 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -15,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/atmost-dev/atmost"
+	"github.com/atmost-dev/atmost/gateway"
 	"github.com/atmost-dev/atmost/server"
 	"github.com/atmost-dev/atmost/telemetry"
 	"github.com/atmost-dev/atmost/upstream"
@@ -28,8 +31,9 @@ type program struct {
 	log        *slog.Logger
 	store      atmost.Store
 	engine     *atmost.Engine
+	gateway    *gateway.Gateway // nil: there is none
 	transport  *upstream.Transport
-	listeners  []*listener // the public one first
+	listeners  []*listener // those for clients first
 	ready      atomic.Bool
 	serving    sync.WaitGroup
 	failed     chan error // of a listener that stopped by itself
@@ -37,9 +41,10 @@ type program struct {
 
 // The names of the listeners, in logs.
 const (
-	listenerPublic = "public"
-	listenerAdmin  = "admin"
-	listenerHealth = "health"
+	listenerPublic  = "public"
+	listenerGateway = "gateway"
+	listenerAdmin   = "admin"
+	listenerHealth  = "health"
 )
 
 // The log lines by which others see how far a start has come.
@@ -52,7 +57,7 @@ const (
 // engine does.
 func newProgram(ctx context.Context, s source, c config, log *slog.Logger, events atmost.Events) (*program, error) {
 	p := &program{
-		source: s, config: c, log: log, failed: make(chan error, 3),
+		source: s, config: c, log: log, failed: make(chan error, 4),
 		transport: upstream.NewTransport(upstream.TransportOptions{}),
 	}
 	if err := p.open(ctx, events); err != nil {
@@ -72,6 +77,11 @@ func (p *program) open(ctx context.Context, events atmost.Events) error {
 		return err
 	}
 	p.operations = operations
+	if g := p.config.Gateway; g != nil {
+		if p.gateway, err = gateway.New(g.build(p.config, p.transport, p.log)); err != nil {
+			return fmt.Errorf("gateway: %w", err)
+		}
+	}
 	if err := migrateBefore(ctx, p.config, p.log); err != nil {
 		return err
 	}
@@ -82,7 +92,7 @@ func (p *program) open(ctx context.Context, events atmost.Events) error {
 	metrics := prometheus.NewRegistry()
 	events = atmost.Tee(events, atmost.Tee(telemetry.NewPrometheus(metrics), telemetry.Log(p.log)))
 	p.engine, err = atmost.New(ctx, p.store, atmost.Options{
-		Operations: operations, Unlisted: p.config.unlisted(), MaxPending: p.config.MaxPending, ClaimPatience: p.config.ClaimPatience,
+		Operations: p.withGateway(operations), Unlisted: p.config.unlisted(), MaxPending: p.config.MaxPending, ClaimPatience: p.config.ClaimPatience,
 		Events: events,
 	})
 	if err != nil {
@@ -93,9 +103,23 @@ func (p *program) open(ctx context.Context, events atmost.Events) error {
 	return nil
 }
 
+// withGateway adds the gateway's operations, which last as long as the program, to others.
+func (p *program) withGateway(operations map[string]atmost.Operation) map[string]atmost.Operation {
+	if p.gateway == nil {
+		return operations
+	}
+	all := maps.Clone(operations)
+	maps.Copy(all, p.gateway.Operations())
+	return all
+}
+
 func (p *program) listen(ctx context.Context) error {
+	gateway := ""
+	if p.config.Gateway != nil {
+		gateway = p.config.Gateway.Listen
+	}
 	for _, l := range []struct{ name, address string }{
-		{listenerPublic, p.config.Listen}, {listenerAdmin, p.config.Admin}, {listenerHealth, p.config.Health},
+		{listenerPublic, p.config.Listen}, {listenerGateway, gateway}, {listenerAdmin, p.config.Admin}, {listenerHealth, p.config.Health},
 	} {
 		if l.address == "" {
 			continue
@@ -118,7 +142,10 @@ func (p *program) handlers(metrics *prometheus.Registry) {
 	scrape := metricsHandler(metrics, p.log)
 	for _, l := range p.listeners {
 		var h http.Handler
+		readTimeout := p.config.ReadTimeout
 		switch l.name {
+		case listenerGateway:
+			h, readTimeout = p.gateway.Handler(p.engine), 0 // what passes through may take its time
 		case listenerAdmin:
 			h = server.Admin(p.log, scrape, checks...)
 		case listenerHealth:
@@ -127,7 +154,7 @@ func (p *program) handlers(metrics *prometheus.Registry) {
 			h = server.New(p.engine, server.Options{MaxBody: p.config.MaxBody, Log: p.log})
 		}
 		l.server = &http.Server{
-			Handler: h, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: p.config.ReadTimeout,
+			Handler: h, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: readTimeout,
 			IdleTimeout: p.config.IdleTimeout, MaxHeaderBytes: 64 << 10,
 			DisableGeneralOptionsHandler: true, // "OPTIONS *" is answered like any other path that is not there
 			ErrorLog:                     slog.NewLogLogger(p.log.Handler(), slog.LevelWarn),

@@ -3,6 +3,7 @@ package main
 import (
 	"log/slog"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 )
@@ -21,7 +22,11 @@ func (p *program) reload() {
 		p.log.Error("nothing was reloaded: the configuration is wrong", "file", p.source.file, "error", err)
 		return
 	}
-	if names := changed(settings(), &p.config, &next); len(names) > 0 {
+	names := changed(settings(), &p.config, &next)
+	if !reflect.DeepEqual(p.config.Gateway, next.Gateway) {
+		names = append(names, "gateway")
+	}
+	if len(names) > 0 {
 		p.log.Warn("some settings changed that need a restart", "settings", names)
 	}
 	logDifference(p.log, p.source.file, compare(p.config.Operations, next.Operations))
@@ -33,7 +38,7 @@ func (p *program) replaceOperations(next config) error {
 	if err != nil {
 		return err
 	}
-	if err := p.engine.SetOperations(operations); err != nil {
+	if err := p.engine.SetOperations(p.withGateway(operations)); err != nil {
 		return err
 	}
 	if p.config.AllowUnlisted && next.AllowUnlisted { // to allow or forbid them takes a restart

@@ -172,6 +172,37 @@ func statuses[T any](name string, field func(*T) *[]int, check func(int) error) 
 	}
 }
 
+// words is a list of them.
+func words[T any](name string, field func(*T) *[]string, check func(string) error) setting[T] {
+	return setting[T]{
+		name: name, list: true,
+		set: func(into *T, value string) error {
+			list := strings.FieldsFunc(value, func(r rune) bool { return r == ',' || r == ' ' })
+			for _, word := range list {
+				if err := check(word); err != nil {
+					return err
+				}
+			}
+			*field(into) = list
+			return nil
+		},
+		get: func(from *T) string { return strings.Join(*field(from), ",") },
+	}
+}
+
+// within are the settings of something as those of what it is a part of.
+func within[Part, Whole any](all []setting[Part], part func(*Whole) *Part) []setting[Whole] {
+	made := make([]setting[Whole], len(all))
+	for i, s := range all {
+		made[i] = setting[Whole]{
+			name: s.name, list: s.list, truth: s.truth, hide: s.hide,
+			set: func(into *Whole, value string) error { return s.set(part(into), value) },
+			get: func(from *Whole) string { return s.get(part(from)) },
+		}
+	}
+	return made
+}
+
 // formatDuration is d.String() without its trailing zeros: 10m0s is 10m.
 func formatDuration(d time.Duration) string {
 	s := d.String()
