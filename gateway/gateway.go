@@ -95,7 +95,7 @@ func New(c Config) (*Gateway, error) {
 		case err != nil:
 			return nil, fmt.Errorf("route %s: %w", r.Path, err)
 		case !strings.HasPrefix(r.Path, "/") || cleaned(r.Path) != r.Path:
-			return nil, fmt.Errorf("route %s: path: write it from the first / on, without one at its end, and without . and ..", r.Path)
+			return nil, fmt.Errorf("route %s: path: write it from the first / on, and without a / at its end, // or dots for directories", r.Path)
 		case slices.ContainsFunc(g.routes, func(earlier *route) bool { return earlier.matches(r.Path) }):
 			return nil, fmt.Errorf("route %s: path: an earlier route matches all of it; put this one first", r.Path)
 		}
