@@ -481,3 +481,36 @@ func TestConfigErrors(t *testing.T) {
 		}
 	}
 }
+
+// What a probe finds out is replayed. It has no status, so that is 200 when the request had its effect.
+func TestProbe(t *testing.T) {
+	a := &api{do: func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodGet {
+			w.Header().Set("Content-Type", "application/json")
+			w.Header().Set("Idempotency-Outcome", r.URL.Query().Get("outcome"))
+			_, _ = io.WriteString(w, `{"key":"`+r.URL.Path+`"}`)
+			return
+		}
+		w.WriteHeader(http.StatusBadGateway)
+	}}
+	target := httptest.NewServer(a)
+	defer target.Close()
+	for outcome, want := range map[string]int{"completed": http.StatusOK, "failed": http.StatusFailedDependency} {
+		srv := startBefore(t, target.URL, func(c *gateway.Config) {
+			c.Route.Operation.OnUnknown = atmost.ProbeUnknown
+			c.Route.Upstream.ProbeURL = target.URL + "/{key}?outcome=" + outcome
+		})
+		if got := send(t, srv, "POST", "/", "1", "Idempotency-Key", "k"); got.StatusCode != http.StatusBadGateway {
+			t.Errorf("the first got %d", got.StatusCode)
+		}
+		got := send(t, srv, "POST", "/", "1", "Idempotency-Key", "k")
+		for ; got.StatusCode == http.StatusConflict; got = send(t, srv, "POST", "/", "1", "Idempotency-Key", "k") {
+			if _, has := got.Header["Retry-After"]; has {
+				t.Fatal("an unknown outcome looks as if it were running")
+			}
+		}
+		if got.StatusCode != want || got.StatusCode == http.StatusOK && got.body != `{"key":"/k"}` {
+			t.Errorf("%s: got %d %s", outcome, got.StatusCode, got.body)
+		}
+	}
+}

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -61,7 +62,7 @@ func startBefore(t testing.TB, target string, change func(*gateway.Config)) *htt
 	if err != nil {
 		t.Fatal(err)
 	}
-	e, err := atmost.New(t.Context(), memstore.New(memstore.Options{}), atmost.Options{Operations: g.Operations()})
+	e, err := atmost.New(t.Context(), memstore.New(memstore.Options{}), atmost.Options{Operations: g.Operations(), Housekeeping: 10 * time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
 	}
