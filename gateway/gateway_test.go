@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -47,13 +48,14 @@ func TestReplay(t *testing.T) {
 
 // What the upstream is sent of a request that is executed.
 func TestTheUpstreamsRequest(t *testing.T) {
-	var got http.Header
-	a := &api{do: func(_ http.ResponseWriter, r *http.Request) { got = r.Header.Clone() }}
+	sent := make(chan http.Header, 1)
+	a := &api{do: func(_ http.ResponseWriter, r *http.Request) { sent <- r.Header }}
 	srv := start(t, a, func(c *gateway.Config) { c.ScopeHeader = "X-Tenant" })
 	send(
 		t, srv, "POST", "/", "1", "Idempotency-Key", "k", "X-Tenant", "t1", "X-Own", "1", "Accept-Encoding", "gzip", "Authorization", "secret",
 		"Idempotency-Scope", "forged", "Idempotency-Attempt", "9", "Connection", "X-Hop", "X-Hop", "1", "X-Forwarded-For", "192.0.2.1", "X-Forwarded-Proto", "https",
 	)
+	got := <-sent
 	if got.Get("Idempotency-Fence") == "" || got.Get("X-Forwarded-Host") == "" {
 		t.Errorf("got %v", got)
 	}
@@ -404,15 +406,15 @@ func TestNothingIsSentTwice(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			a := &api{}
-			var warm, last string
+			var warm, last atomic.Value
 			a.do = func(_ http.ResponseWriter, r *http.Request) {
 				if _, _ = io.Copy(io.Discard, r.Body); r.URL.Path == "/warm-up" {
-					warm = r.RemoteAddr
+					warm.Store(r.RemoteAddr)
 					a.effects.Add(-1)
 					return
 				}
 				if a.effects.Load() == 1 {
-					last = r.RemoteAddr
+					last.Store(r.RemoteAddr)
 					panic(http.ErrAbortHandler)
 				}
 			}
@@ -422,8 +424,8 @@ func TestNothingIsSentTwice(t *testing.T) {
 			if got.StatusCode != tc.status {
 				t.Errorf("got %d %s", got.StatusCode, got.body)
 			}
-			if n := a.effects.Load(); n != tc.effects || warm != last {
-				t.Errorf("%d effects, want %d; on the connection of another: %t", n, tc.effects, warm == last)
+			if n := a.effects.Load(); n != tc.effects || warm.Load() != last.Load() {
+				t.Errorf("%d effects, want %d; on the connection of another: %t", n, tc.effects, warm.Load() == last.Load())
 			}
 			if tc.status == http.StatusConflict {
 				got.isProblem(t, tc.status, "OUTCOME_UNKNOWN")
@@ -442,11 +444,11 @@ func TestUpstreamThatIsNotThere(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = l.Close()
-	var told error
-	srv := startBefore(t, "http://"+l.Addr().String(), func(c *gateway.Config) { c.OnError = func(err error) { told = err } })
+	told := make(chan error, 1)
+	srv := startBefore(t, "http://"+l.Addr().String(), func(c *gateway.Config) { c.OnError = func(err error) { told <- err } })
 	send(t, srv, "POST", "/", "1", "Idempotency-Key", "k").isProblem(t, http.StatusServiceUnavailable, "EXECUTION_NOT_STARTED")
-	if got := send(t, srv, "GET", "/", ""); got.StatusCode != http.StatusBadGateway || told == nil {
-		t.Errorf("got %d, told %v", got.StatusCode, told)
+	if got := send(t, srv, "GET", "/", ""); got.StatusCode != http.StatusBadGateway || <-told == nil {
+		t.Errorf("got %d", got.StatusCode)
 	}
 }
 
