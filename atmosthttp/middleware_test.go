@@ -70,13 +70,16 @@ func TestHeadersThatAreNeverReplayed(t *testing.T) {
 func TestReplayIsTheSame(t *testing.T) {
 	for name, body := range map[string][]byte{
 		"none": nil, "text": []byte("a\u2028\"\\\x00é\r\n"), "bytes": {0xff, 0xfe, 0, 1}, "JSON": []byte(`{"n":9007199254740993, "f":1.10}`),
-		"HTML by its looks": []byte("<html><script>&</script>"),
+		"no type, on purpose": []byte("<html>"), "HTML by its looks": []byte("<html><script>&</script>"),
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := &counted{do: func(w http.ResponseWriter, _ *http.Request) {
 				h := w.Header()
 				if name == "JSON" {
 					h.Set("Content-Type", "application/vnd.x+json; charset=utf-8")
+				}
+				if name == "no type, on purpose" {
+					h["Content-Type"] = nil
 				}
 				h.Set("Location", "/charges/1")
 				h.Add("Link", `</a>; rel="a"`)
