@@ -196,6 +196,9 @@ func TestAnswersOfBadUpstreams(t *testing.T) {
 			if answer != nil && answer.Rest != nil {
 				_ = answer.Rest.Close()
 			}
+			if answer != nil && answer.Status < 200 {
+				t.Errorf("a switch of protocols was handed over as an answer: %+v", answer)
+			}
 			tc.want.Result, tc.want.NotKept = nil, atmost.Kept
 			if diff := cmp.Diff(tc.want, o); diff != "" {
 				t.Error(diff)
