@@ -516,3 +516,16 @@ func TestProbe(t *testing.T) {
 		}
 	}
 }
+
+// What other proxies have said of a request stays, also where it passes through.
+func TestForwardedHeaders(t *testing.T) {
+	sent := make(chan http.Header, 1)
+	srv := start(t, &api{do: func(_ http.ResponseWriter, r *http.Request) { sent <- r.Header }}, nil)
+	for _, method := range []string{"GET", "POST"} {
+		send(t, srv, method, "/", "", "X-Forwarded-For", "192.0.2.1", "X-Forwarded-Proto", "https", "X-Forwarded-Host", "api.example.com")
+		h := <-sent
+		if h.Get("X-Forwarded-For") != "192.0.2.1, 127.0.0.1" || h.Get("X-Forwarded-Proto") != "https" || h.Get("X-Forwarded-Host") != "api.example.com" {
+			t.Errorf("%s: got %v", method, h)
+		}
+	}
+}
