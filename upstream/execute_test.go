@@ -184,14 +184,15 @@ func TestAnswersOfBadUpstreams(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			addr := raw(t, says(tc.says))
-			u := newUpstream(t, "http://"+addr, func(c *Config) {
+			change := func(c *Config) {
 				c.MaxResult = 64
 				c.NotExecutedStatus = []int{503}
-			})
-			if diff := cmp.Diff(tc.want, u.Execute(t.Context(), anAttempt)); diff != "" {
+			}
+			if diff := cmp.Diff(tc.want, newUpstream(t, "http://"+addr, change).Execute(t.Context(), anAttempt)); diff != "" {
 				t.Error(diff)
 			}
-			// Forward judges in the same way, but makes no result.
+			// Forward judges in the same way, but makes no result. Nothing of the first call's is used: that connection is about to be closed.
+			u := newUpstream(t, "http://"+addr, change)
 			answer, o := u.Forward(t.Context(), anAttempt, u.request(t.Context(), anAttempt), anAttempt.Payload)
 			if answer != nil && answer.Rest != nil {
 				_ = answer.Rest.Close()
