@@ -1,7 +1,6 @@
 package atmosthttp
 
 import (
-	"bytes"
 	"errors"
 	"net/http"
 	"strconv"
@@ -68,26 +67,6 @@ func (o Rules) scope(r *http.Request) (string, error) {
 	return scope, nil
 }
 
-// firstRead bounds the memory that a request gets for its word that a body of that length follows.
-const firstRead = 64 << 10
-
 func (o Rules) body(w http.ResponseWriter, r *http.Request) ([]byte, error) {
-	tooLarge := &atmost.Error{
-		Code:    atmost.CodePayloadTooLarge,
-		Message: "the request has a key, and its body is over the limit of " + strconv.FormatInt(o.MaxBody, 10) + " bytes",
-	}
-	if r.ContentLength > o.MaxBody {
-		return nil, tooLarge
-	}
-	var body bytes.Buffer
-	body.Grow(int(min(max(r.ContentLength, 0), firstRead)) + bytes.MinRead)
-	_, err := body.ReadFrom(http.MaxBytesReader(w, r.Body, o.MaxBody))
-	var over *http.MaxBytesError
-	switch {
-	case errors.As(err, &over):
-		return nil, tooLarge
-	case err != nil:
-		panic(http.ErrAbortHandler)
-	}
-	return body.Bytes(), nil
+	return wire.Body(w, r, o.MaxBody, "the request has a key, and its body is over the limit of "+strconv.FormatInt(o.MaxBody, 10)+" bytes")
 }

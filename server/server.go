@@ -2,9 +2,7 @@
 package server
 
 import (
-	"bytes"
 	_ "embed"
-	"errors"
 	"log/slog"
 	"maps"
 	"math/rand/v2"
@@ -249,26 +247,7 @@ func requireJSON(h http.Header) error {
 	return &atmost.Error{Code: atmost.CodeUnsupportedMediaType, Message: "the request's Content-Type is not application/json"}
 }
 
-// body reads the request's body, up to the limit. One that ends early, or takes too long, ends the connection.
+// body reads the request's body, up to the limit.
 func (a *api) body(w http.ResponseWriter, r *http.Request) ([]byte, error) {
-	tooLarge := &atmost.Error{Code: atmost.CodePayloadTooLarge, Message: "the request's body is over the limit of " + strconv.FormatInt(a.maxBody, 10) + " bytes"}
-	if r.ContentLength > a.maxBody {
-		return nil, tooLarge
-	}
-	var body bytes.Buffer
-	body.Grow(int(min(max(r.ContentLength, 0), firstRead)) + bytes.MinRead)
-	_, err := body.ReadFrom(http.MaxBytesReader(w, r.Body, a.maxBody))
-	var over *http.MaxBytesError
-	switch {
-	case errors.As(err, &over):
-		return nil, tooLarge
-	case err != nil:
-		// The same request may have been accepted before, so nothing true can be said of its key: without an answer the client
-		// knows no less, and asks again.
-		panic(http.ErrAbortHandler)
-	}
-	return body.Bytes(), nil
+	return wire.Body(w, r, a.maxBody, "the request's body is over the limit of "+strconv.FormatInt(a.maxBody, 10)+" bytes")
 }
-
-// firstRead bounds the memory that a request gets for its word that a body of that length follows.
-const firstRead = 64 << 10
