@@ -103,23 +103,30 @@ func (w *world) do(key string, event atmost.Event) {
 		}
 		w.asked[id][event] = true
 	}
+	before := w.told[id]
 	w.mu.Unlock()
 	step, err := w.store.Apply(w.t.Context(), id, event)
 	if err != nil && atmost.CodeOf(err) == atmost.CodeInternal {
 		w.t.Errorf("Apply(%s, %T): %v", key, event, err)
 	}
-	w.tell(step.Record, event)
+	w.tell(step.Record, event, before)
 }
 
 func (w *world) look(key string) {
-	r, err := w.store.Lookup(w.t.Context(), atmost.ID{Scope: "s", Key: key})
+	id := atmost.ID{Scope: "s", Key: key}
+	w.mu.Lock()
+	before := w.told[id]
+	w.mu.Unlock()
+	r, err := w.store.Lookup(w.t.Context(), id)
 	if err != nil {
 		w.t.Errorf("Lookup(%s): %v", key, err)
 	}
-	w.tell(r, nil)
+	w.tell(r, nil, before)
 }
 
-func (w *world) tell(r atmost.Record, event atmost.Event) {
+// tell notes an answer to a call that began when the last that was told of its key was before. If more was told meanwhile,
+// the answer counts only if it is surely newer: it may have been read earlier.
+func (w *world) tell(r atmost.Record, event atmost.Event, before atmost.Record) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.crashed {
@@ -129,7 +136,9 @@ func (w *world) tell(r atmost.Record, event atmost.Event) {
 	if event != nil {
 		delete(w.asked[r.ID], event)
 	}
-	if last := w.told[r.ID]; r.Fence >= last.Fence && r.UpdatedAt >= last.UpdatedAt || r.State == atmost.Absent {
+	last := w.told[r.ID]
+	overtaken := last.Fence != before.Fence || last.UpdatedAt != before.UpdatedAt || last.State != before.State
+	if !overtaken || r.Fence > last.Fence || r.Fence == last.Fence && last.State == atmost.Processing {
 		w.told[r.ID] = r
 	}
 	w.fences[r.ID] = max(w.fences[r.ID], r.Fence)
@@ -141,7 +150,7 @@ func (w *world) sweep() {
 		w.t.Errorf("Sweep: %v", err)
 	}
 	for _, r := range swept.Lapsed {
-		w.tell(r, nil)
+		w.tell(r, nil, w.told[r.ID])
 	}
 }
 
