@@ -93,29 +93,27 @@ func (o *once) giveBack(ctx context.Context) {
 	_, _ = o.claimer.Fail(ctx, o.call.ID, o.call.Token, f) // the caller is told that nothing is known
 }
 
-// perform has f make the attempt, and reports how that ended.
+// perform has f make the attempt, and reports how that ended. The reports do not depend on ctx, which may have ended since.
 func (o *once) perform(ctx context.Context, l Lease, sent time.Time, f func(context.Context, Attempt) ([]byte, error)) ([]byte, error) {
-	end := sent.Add(l.ExpiresIn)
-	if ctx.Err() != nil || !time.Now().Before(end) {
-		return nil, o.failed(ctx, NotExecutedBecause(errors.Join(errTooLate, ctx.Err())))
+	h := Hold(ctx, o.claimer, o.call, l, sent)
+	detached := context.WithoutCancel(ctx)
+	if h.Context().Err() != nil {
+		return nil, o.failed(detached, h, NotExecutedBecause(errors.Join(errTooLate, ctx.Err())))
 	}
-	h := o.hold(ctx, end)
 	ended := false
 	defer func() {
 		if !ended { // a panic, or runtime.Goexit, which goes on
-			h.release()
-			_, _ = o.fail(ctx, panicked)
+			_, _ = h.Fail(detached, panicked)
 		}
 	}()
-	result, err := f(h.ctx, Attempt{
+	result, err := f(h.Context(), Attempt{
 		ID: o.call.ID, Operation: o.call.Operation, Payload: o.call.Payload, Number: l.Attempt, Fence: l.Fence, Trace: o.call.Trace,
 	})
 	ended = true
-	h.release()
 	if err != nil {
-		return nil, o.failed(ctx, err)
+		return nil, o.failed(detached, h, err)
 	}
-	return o.complete(ctx, result)
+	return o.complete(detached, h, result)
 }
 
 var (

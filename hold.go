@@ -6,54 +6,94 @@ import (
 	"time"
 )
 
-// holding renews the lease that a function runs under, once it has run for a third of it. Until then it costs one timer.
-type holding struct {
-	*once
-	ctx    context.Context // the function's: ends when the lease is lost
+// Holder holds the lease of one attempt: it renews it while the attempt is made, and reports how that ended. Once has one for each
+// attempt. Whoever claims a key, and cannot put what follows into a function, uses one itself.
+//
+// It is not used concurrently. One report, at least, ends its work; without any, that goes on until its context ends or the lease is
+// lost.
+type Holder struct {
+	claimer Claimer
+	id      ID
+	token   Token
+	lasts   time.Duration // that is asked for, each time
+
+	ctx    context.Context
 	cancel context.CancelCauseFunc
 	end    time.Time // of the lease, at the earliest
-
-	first *time.Timer // begins to renew
-	work  sync.WaitGroup
+	first  *time.Timer
+	work   sync.WaitGroup
 }
 
-func (o *once) hold(ctx context.Context, end time.Time) *holding {
-	h := &holding{once: o, end: end}
+// Hold begins to hold the lease that call has won from c, which was asked for not before sent. Once a third of it is over, it is
+// renewed for call's Lease, again and again.
+func Hold(ctx context.Context, c Claimer, call ClaimCall, lease Lease, sent time.Time) *Holder {
+	h := &Holder{claimer: c, id: call.ID, token: lease.Token, lasts: call.Lease, end: sent.Add(lease.ExpiresIn)}
 	h.ctx, h.cancel = context.WithCancelCause(ctx)
+	left := time.Until(h.end)
+	if left <= 0 {
+		h.cancel(leaseLost())
+	}
 	h.work.Add(1)
-	h.first = time.AfterFunc(time.Until(end)/3, h.renew)
+	h.first = time.AfterFunc(left/3, h.renew) // until then, holding costs one timer
 	return h
 }
 
-// release ends the renewal. The lease is the caller's to report under.
-func (h *holding) release() {
+// Context is the one to make the attempt under: Hold's, but it ends when the lease is lost, and with the first report. When it is
+// over from the beginning, the attempt must not be made. Once the lease is lost, context.Cause is an *Error with CodeLeaseLost.
+func (h *Holder) Context() context.Context { return h.ctx }
+
+// release ends the renewal. The lease is left to report under.
+func (h *Holder) release() {
 	h.cancel(nil)
-	if !h.first.Stop() {
-		h.work.Wait()
+	if h.first.Stop() {
+		h.work.Done()
 	}
+	h.work.Wait()
 }
 
 // renew renews the lease again and again, until it is released or lost.
-func (h *holding) renew() {
+func (h *Holder) renew() {
 	defer h.work.Done()
 	lapse := time.AfterFunc(time.Until(h.end), func() { h.cancel(leaseLost()) })
 	defer lapse.Stop()
-	for retry := minPause; ; {
-		pause, sent := retry, time.Now()
-		l, err := h.claimer.Renew(h.ctx, h.call.ID, h.call.Token, h.call.Lease)
+	for pause := minPause; ; {
+		next, sent := pause, time.Now()
+		l, err := h.claimer.Renew(h.ctx, h.id, h.token, h.lasts)
 		switch {
 		case err == nil:
 			left := time.Until(sent.Add(l.ExpiresIn))
 			lapse.Reset(left)
-			pause, retry = left/3, minPause
-		case unheard(err):
-			retry = min(2*retry, maxPause)
-		default:
+			next, pause = left/3, minPause
+		case CodeOf(err) == CodeLeaseLost:
 			h.cancel(err)
 			return
+		default: // there still is a lease, until it is over
+			pause = min(2*pause, maxPause)
 		}
-		if !sleep(h.ctx, pause) {
+		if !sleep(h.ctx, next) {
 			return
+		}
+	}
+}
+
+// Complete reports the attempt's result, as Claimer's Complete does, again while nobody knows whether that was heard: for as long as
+// a lease would last, or until ctx ends.
+func (h *Holder) Complete(ctx context.Context, result []byte) (Answer, error) {
+	return h.report(ctx, func() (Answer, error) { return h.claimer.Complete(ctx, h.id, h.token, result) })
+}
+
+// Fail reports that the attempt did not complete, as Claimer's Fail does, again as Complete.
+func (h *Holder) Fail(ctx context.Context, f Failure) (Answer, error) {
+	return h.report(ctx, func() (Answer, error) { return h.claimer.Fail(ctx, h.id, h.token, f) })
+}
+
+func (h *Holder) report(ctx context.Context, send func() (Answer, error)) (Answer, error) {
+	h.release()
+	patience := time.Now().Add(h.lasts)
+	for pause := minPause; ; pause = min(2*pause, maxPause) {
+		a, err := send()
+		if err == nil || !unheard(err) || time.Now().After(patience) || !sleep(ctx, pause) {
+			return a, err
 		}
 	}
 }

@@ -101,6 +101,9 @@ func Methods(methods []string) ([]string, error) {
 	return slices.Clone(methods), nil
 }
 
+// leaseTime is how long a lease lasts that nobody renews any more, because the process died: then the outcome is unknown.
+const leaseTime = 30 * time.Second
+
 type middleware struct {
 	claimer  atmost.Claimer
 	options  Options
@@ -126,36 +129,35 @@ func (m *middleware) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		m.next.ServeHTTP(w, r)
 		return
 	}
-	claimed, err := m.claimer.Claim(r.Context(), atmost.ClaimCall{
+	call := atmost.ClaimCall{
 		Call:  atmost.Call{ID: k.ID, Operation: m.options.Operation, Payload: k.Payload},
 		Lease: leaseTime,
-	})
+	}
+	sent := time.Now()
+	claimed, err := m.claimer.Claim(r.Context(), call)
 	if !claimed.Won {
 		m.log(r, err)
 		Answer(w, claimed.Answer, err)
 		return
 	}
-	m.perform(w, r, k, claimed.Lease)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), m.options.Timeout)
+	defer cancel()
+	m.perform(w, r, k, atmost.Hold(ctx, m.claimer, call, claimed.Lease, sent))
 }
 
 // perform runs the handler under a lease.
-func (m *middleware) perform(w http.ResponseWriter, r *http.Request, k Keyed, lease atmost.Lease) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), m.options.Timeout)
-	defer cancel()
+func (m *middleware) perform(w http.ResponseWriter, r *http.Request, k Keyed, held *atmost.Holder) {
+	rep := report{middleware: m, request: r, held: held}
 	before := w.Header().Clone()
 	rec := &recorder{to: w, limit: m.options.MaxResult, replayed: m.replayed}
-	rep := report{middleware: m, request: r, id: k.ID, token: lease.Token}
-	stop := keep(ctx, m.claimer, k.ID, lease, cancel)
 	returned := false
 	defer func() {
 		if !returned { // the handler panicked, and goes on doing so
-			stop()
-			rep.panicked()
+			rep.failed(panicked)
 		}
 	}()
-	m.next.ServeHTTP(rec, withBody(r.WithContext(ctx), k.Body))
+	m.next.ServeHTTP(rec, withBody(r.WithContext(held.Context()), k.Body))
 	returned = true
-	stop()
 
 	kept := rec.end()
 	record, err := rep.ended(kept)

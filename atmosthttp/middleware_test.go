@@ -507,6 +507,20 @@ func TestAnswersAreDurable(t *testing.T) {
 	})
 }
 
+// An engine that was closed will not take a report however often it is repeated, so the caller is told at once.
+func TestNobodyWaitsForAnEngineThatWasClosed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := engineAt(t, newBubble())
+		c := &counted{do: func(http.ResponseWriter, *http.Request) { e.Close(context.Background()) }}
+		began := time.Now()
+		w := serve(wrap(t, e, atmosthttp.NoScope, atmosthttp.Options{}, c), post("k", "{}"))
+		isProblem(t, w, http.StatusConflict, "OUTCOME_UNKNOWN")
+		if took := time.Since(began); took != 0 {
+			t.Errorf("after %v", took)
+		}
+	})
+}
+
 // What was flushed cannot be taken back, so it is broken off.
 func TestAFlushedAnswerThatIsNotDurableIsBrokenOff(t *testing.T) {
 	log.SetOutput(io.Discard)

@@ -10,19 +10,14 @@ import (
 	"github.com/atmost-dev/atmost/wire"
 )
 
-// Reports are repeated for as long as this while the claimer cannot take them, with pauses between these.
-const (
-	reportPatience = 15 * time.Second
-	minPause       = 50 * time.Millisecond
-	maxPause       = time.Second
-)
+// reportPatience is how long a report is repeated while the claimer cannot take it.
+const reportPatience = 15 * time.Second
 
 // report tells the claimer how an attempt ended, whoever is gone meanwhile.
 type report struct {
 	*middleware
 	request *http.Request
-	id      atmost.ID
-	token   atmost.Token
+	held    *atmost.Holder
 }
 
 // ended reports what the handler answered, and returns how the record stands then. After an error the answer must not be given: it is
@@ -56,40 +51,26 @@ func (p report) ended(kept Response) (atmost.Record, error) {
 	return record, err
 }
 
-func (p report) panicked() {
-	p.failed(atmost.Failure{Code: "PANIC", Message: "its handler panicked; it may have been executed", Executed: atmost.ExecutedUnknown})
-}
+// panicked is how an attempt ends whose handler did.
+var panicked = atmost.Failure{Code: "PANIC", Message: "its handler panicked; it may have been executed", Executed: atmost.ExecutedUnknown}
 
 func (p report) complete(kept Response) (atmost.Record, error) {
-	result := kept.Append(nil)
-	return p.insist(func(ctx context.Context) (atmost.Answer, error) {
-		return p.claimer.Complete(ctx, p.id, p.token, result)
-	})
+	ctx, cancel := p.patience()
+	defer cancel()
+	a, err := p.held.Complete(ctx, kept.Append(nil))
+	return a.Record, err
 }
 
 func (p report) failed(f atmost.Failure) atmost.Record {
-	record, err := p.insist(func(ctx context.Context) (atmost.Answer, error) { return p.claimer.Fail(ctx, p.id, p.token, f) })
+	ctx, cancel := p.patience()
+	defer cancel()
+	a, err := p.held.Fail(ctx, f)
 	p.log(p.request, err)
-	return record
+	return a.Record
 }
 
-// insist reports until the report was judged, or patience ends.
-func (p report) insist(send func(context.Context) (atmost.Answer, error)) (atmost.Record, error) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(p.request.Context()), reportPatience)
-	defer cancel()
-	for pause := minPause; ; pause = min(2*pause, maxPause) {
-		a, err := send(ctx)
-		if err == nil || atmost.CodeOf(err).Retry() != atmost.RetrySameKey {
-			return a.Record, err
-		}
-		timer := time.NewTimer(pause)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
-			return a.Record, err
-		}
-	}
+func (p report) patience() (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(p.request.Context()), reportPatience)
 }
 
 // Own adds what the record says to the answer that the first caller gets: the handler's own, or the upstream's. What that says of
