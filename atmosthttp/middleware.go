@@ -148,6 +148,11 @@ func (m *middleware) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // perform runs the handler under a lease.
 func (m *middleware) perform(w http.ResponseWriter, r *http.Request, k Keyed, held *atmost.Holder) {
 	rep := report{middleware: m, request: r, held: held}
+	if held.Context().Err() != nil {
+		record := rep.failed(tooLate)
+		Answer(w, atmost.Answer{Record: record}, record.Err())
+		return
+	}
 	before := w.Header().Clone()
 	rec := &recorder{to: w, limit: m.options.MaxResult, replayed: m.replayed}
 	returned := false

@@ -591,3 +591,35 @@ func settle(t testing.TB, e *atmost.Engine, key, result string) {
 		t.Fatal(err)
 	}
 }
+
+// slow is a claimer whose answer to a claim comes late.
+type slow struct {
+	atmost.Claimer
+	by time.Duration
+}
+
+func (s *slow) Claim(ctx context.Context, call atmost.ClaimCall) (atmost.Claimed, error) {
+	c, err := s.Claimer.Claim(ctx, call)
+	select {
+	case <-time.After(s.by):
+	case <-ctx.Done():
+	}
+	return c, err
+}
+
+// A handler does not begin when its lease is over already, and nothing has happened then.
+func TestTooLateToBegin(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e, c := &slow{engineAt(t, newBubble()), 40 * time.Second}, counting()
+		h := wrap(t, e, atmosthttp.NoScope, atmosthttp.Options{}, c)
+		w := serve(h, post("k", "{}"))
+		isProblem(t, w, http.StatusServiceUnavailable, "EXECUTION_NOT_STARTED")
+		if w.Header().Get("Idempotency-Executed") != "no" || c.ran.Load() != 0 {
+			t.Errorf("%v, after %d runs", w.Header(), c.ran.Load())
+		}
+		e.by = 0
+		if w := serve(h, post("k", "{}")); w.Code != http.StatusCreated || c.ran.Load() != 1 {
+			t.Errorf("got %d %s after %d runs", w.Code, w.Body, c.ran.Load())
+		}
+	})
+}

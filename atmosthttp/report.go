@@ -51,8 +51,11 @@ func (p report) ended(kept Response) (atmost.Record, error) {
 	return record, err
 }
 
-// panicked is how an attempt ends whose handler did.
-var panicked = atmost.Failure{Code: "PANIC", Message: "its handler panicked; it may have been executed", Executed: atmost.ExecutedUnknown}
+// How an attempt ends that no answer tells of.
+var (
+	tooLate  = atmost.Failure{Code: "TOO_LATE", Message: "there was no time left to begin", Executed: atmost.ExecutedNo}
+	panicked = atmost.Failure{Code: "PANIC", Message: "its handler panicked; it may have been executed", Executed: atmost.ExecutedUnknown}
+)
 
 func (p report) complete(kept Response) (atmost.Record, error) {
 	ctx, cancel := p.patience()
