@@ -152,7 +152,6 @@ func ExecutedOf(err error) Executed {
 // refusalOf returns the *Error that err is or wraps, nil if there is none. A store's error that has none says that the event was
 // not judged.
 func refusalOf(err error) *Error {
-	var e *Error
-	errors.As(err, &e)
+	e, _ := errors.AsType[*Error](err)
 	return e
 }
