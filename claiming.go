@@ -12,10 +12,11 @@ import (
 // claiming is a claim on its way into the store. It holds a place among the pending, which is given back when the claim turns
 // out not to have won, and is else the winner's.
 type claiming struct {
-	engine *Engine
-	op     *operation
-	call   Call
-	claim  Claim
+	engine   *Engine
+	op       *operation
+	call     Call
+	claim    Claim
+	claimant claimant
 
 	sent     time.Duration // by the engine's clock, before the claim was last sent
 	leaseEnd atomic.Int64  // by the engine's clock: no later than the store's deadline, 0 before the first claim was sent
@@ -24,11 +25,15 @@ type claiming struct {
 	// and has to be, as nobody will ever execute it. A claim under a client's token is the client's to repeat: for all the
 	// engine knows, an earlier answer reached it, and it executes.
 	secret bool
+}
+
+// claimant is whom a claim is made for. When either is called, the claim's place among the pending becomes the claimant's.
+type claimant interface {
 	// won is called when the claim has won, before acquire returns.
-	won func(Step)
-	// unused is called instead when a claim under a secret token was made too late, or may have been made and never will be known
-	// to; maybe after acquire has returned.
-	unused func(Step)
+	won(Step)
+	// unused is called when a claim under a secret token was made too late, or may have been made and never will be known to; maybe
+	// after acquire has returned.
+	unused(Step)
 }
 
 // The pauses between tries to reach a store that fails.
@@ -66,7 +71,7 @@ func (c *claiming) acquire(ctx context.Context) (Step, error) {
 		e.release(c.op)
 		return step, nil
 	}
-	c.won(step)
+	c.claimant.won(step)
 	return step, nil
 }
 
@@ -101,12 +106,12 @@ func (c *claiming) acquireLater(ctx context.Context, began time.Time) (Step, err
 		first := decided.CompareAndSwap(false, true)
 		switch won := err == nil && c.claim.Won(step.Record); {
 		case first && won:
-			c.won(step)
+			c.claimant.won(step)
 			answers <- answer{step, nil}
 		case c.secret && (err != nil && refusalOf(err) == nil || step.Record.Token.Matches(c.claim.Token)):
 			// Made, but too late; or the engine ended before that was known.
 			answers <- answer{Step{}, errUnconfirmed}
-			c.unused(step)
+			c.claimant.unused(step)
 		default:
 			e.release(c.op)
 			answers <- answer{step, err}

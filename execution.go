@@ -33,13 +33,15 @@ func newExecution(e *Engine, op *operation, call Call) (*execution, error) {
 	if err := x.prepare(e, op, call, NewToken(), leaseFor(op.Timeout)); err != nil {
 		return nil, err
 	}
-	x.secret = true
-	x.won = func(s Step) { x.start(s.Record) }
-	x.unused = func(s Step) {
-		x.enlist(s.Record)
-		x.finish(unconfirmed)
-	}
+	x.claimant, x.secret = x, true
 	return x, nil
+}
+
+func (x *execution) won(s Step) { x.start(s.Record) }
+
+func (x *execution) unused(s Step) {
+	x.enlist(s.Record)
+	x.finish(unconfirmed)
 }
 
 // start runs the attempt under the lease that r tells of.

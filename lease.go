@@ -97,11 +97,8 @@ func (e *Engine) claim(ctx context.Context, call ClaimCall) (Claimed, error) {
 	if refusal != nil {
 		return e.claimRefused(ctx, call, op, refusal)
 	}
-	c := &claiming{secret: call.Token == Token{}, won: func(Step) { e.release(op) }}
-	c.unused = func(Step) {
-		c.giveBack()
-		e.release(op)
-	}
+	c := &clientClaim{claiming{secret: call.Token == Token{}}}
+	c.claimant = c
 	token := call.Token
 	if c.secret {
 		token = NewToken()
@@ -124,6 +121,16 @@ func (e *Engine) claim(ctx context.Context, call ClaimCall) (Claimed, error) {
 	}
 	a, err := e.told(ctx, call.Call, op, step.Record)
 	return Claimed{Answer: a}, err
+}
+
+// clientClaim is a claim made for a client. The lease is the client's, so the place among the pending is free at once.
+type clientClaim struct{ claiming }
+
+func (c *clientClaim) won(Step) { c.engine.release(c.op) }
+
+func (c *clientClaim) unused(Step) {
+	c.giveBack()
+	c.engine.release(c.op)
 }
 
 func validLease(lease time.Duration) error {
