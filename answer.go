@@ -44,13 +44,13 @@ func (e *Engine) Execute(ctx context.Context, call Call) (Answer, error) {
 	}
 	begin := time.Now()
 	a, err := e.execute(ctx, call, e.operation(call.Operation))
-	e.answered(call.Operation, answerLabel(a, err), begin)
+	e.answered(call.Operation, answerLabel(a, err), time.Since(begin))
 	return a, err
 }
 
-// answered tells that a request which came at begin has its answer.
-func (e *Engine) answered(operation, answer string, begin time.Time) {
-	e.events.Answered(Answered{Operation: e.label(operation), Answer: answer, Took: time.Since(begin)})
+// answered tells that a request has its answer, after took.
+func (e *Engine) answered(operation, answer string, took time.Duration) {
+	e.events.Answered(Answered{Operation: e.label(operation), Answer: answer, Took: took})
 }
 
 // label is what observers are told instead of an operation's name, which a client may have made up.

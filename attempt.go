@@ -42,14 +42,14 @@ func (o *once) do(ctx context.Context, f func(context.Context, Attempt) ([]byte,
 // token, for as long as a lease would last; if there is none in the end, the lease that there may be is given back. sent is the
 // moment before the claim was last sent.
 func (o *once) claim(ctx context.Context) (c Claimed, sent time.Time, err error) {
+	sent = time.Now()
 	var (
 		last     uint32 // attempt that is known to have had no effect
-		patience = time.Now().Add(o.call.Lease)
+		patience = sent.Add(o.call.Lease)
 		lost     = false // an answer was
 		pause    = minPause
 	)
-	for ctx.Err() == nil {
-		sent = time.Now()
+	for ; ctx.Err() == nil; sent = time.Now() {
 		c, err = o.claimer.Claim(ctx, o.call)
 		switch {
 		case c.Won, err == nil && c.Record.State == Completed:

@@ -54,8 +54,9 @@ func (c *claiming) prepare(e *Engine, op *operation, call Call, token Token, lea
 
 // acquire claims, and returns how the record stands then.
 func (c *claiming) acquire(ctx context.Context) (Step, error) {
-	e, began := c.engine, time.Now()
+	e := c.engine
 	step, err := c.apply(ctx)
+	began := c.sent
 	if c.otherAlgorithm(step.Record) {
 		if c.claim.Fingerprint, err = fingerprintOf(step.Record.Fingerprint.Algorithm, c.call); err == nil {
 			step, err = c.apply(ctx)
@@ -82,18 +83,17 @@ func (c *claiming) otherAlgorithm(r Record) bool {
 // apply sends the claim. The lease counts from before it was first sent, as repeating a claim moves no deadline.
 func (c *claiming) apply(ctx context.Context) (Step, error) {
 	e := c.engine
-	begin := time.Now()
 	c.sent = e.clock.Elapsed()
 	c.leaseEnd.CompareAndSwap(0, int64(c.sent+leaseLasts(c.claim.Lease)))
 	step, err := e.store.Apply(ctx, c.call.ID, &c.claim)
-	e.events.Claimed(c.op.name, time.Since(begin))
+	e.events.Claimed(c.op.name, e.clock.Elapsed()-c.sent)
 	return step, err
 }
 
 // acquireLater settles a claim of which the store does not know whether it was made. The request, which began to claim at began, waits
 // no longer than the engine's patience. A claim under a secret token goes on being settled after that, and is given back unused if it was made;
 // one under a client's token is not sent again by who does not wait for it.
-func (c *claiming) acquireLater(ctx context.Context, began time.Time) (Step, error) {
+func (c *claiming) acquireLater(ctx context.Context, began time.Duration) (Step, error) {
 	e := c.engine
 	type answer struct {
 		step Step
@@ -117,7 +117,7 @@ func (c *claiming) acquireLater(ctx context.Context, began time.Time) (Step, err
 			answers <- answer{step, err}
 		}
 	})
-	patience := time.NewTimer(e.claimPatience - time.Since(began))
+	patience := time.NewTimer(began + e.claimPatience - e.clock.Elapsed())
 	defer patience.Stop()
 	var a answer
 	select {

@@ -82,7 +82,7 @@ func (e *Engine) Claim(ctx context.Context, call ClaimCall) (Claimed, error) {
 	if c.Won {
 		label = "claimed"
 	}
-	e.answered(call.Operation, label, begin)
+	e.answered(call.Operation, label, time.Since(begin))
 	return c, err
 }
 
@@ -217,10 +217,10 @@ func (e *Engine) Renew(ctx context.Context, id ID, token Token, lease time.Durat
 	step, sent, _, err := e.confirm(ctx, "renew", id, &Renew{Token: token, Lease: lease})
 	if err != nil {
 		err = e.refusedWith(unreported, "renew", err)
-		e.answered(step.Record.Operation, string(CodeOf(err)), begin)
+		e.answered(step.Record.Operation, string(CodeOf(err)), time.Since(begin))
 		return Lease{}, err
 	}
-	e.answered(step.Record.Operation, "renewed", begin)
+	e.answered(step.Record.Operation, "renewed", time.Since(begin))
 	return e.leaseOf(step, sent), nil
 }
 
@@ -286,26 +286,26 @@ func (e *Engine) report(ctx context.Context, id ID, token Token, o Outcome) (Ans
 		return Answer{}, err
 	}
 	step, _, repeated, err := e.confirm(ctx, "finish", id, &Finish{Token: token, Outcome: o.whole()})
-	operation := step.Record.Operation
+	took, operation := time.Since(begin), step.Record.Operation
 	if refusal := refusalOf(err); err == nil || refusal != nil {
-		e.judged(id, e.label(operation), step, refusal, time.Since(begin))
+		e.judged(id, e.label(operation), step, refusal, took)
 	}
 	if err != nil {
 		err = e.refusedWith(unreported, "finish", err)
-		e.answered(operation, string(CodeOf(err)), begin)
+		e.answered(operation, string(CodeOf(err)), took)
 		return Answer{Record: step.Record}, err
 	}
 	e.hub.settle(step.Record)
-	e.answered(operation, "reported", begin)
+	e.answered(operation, "reported", took)
 	return Answer{Record: step.Record, Replayed: !step.Changed && !repeated}, nil
 }
 
 // confirm has the store judge a client's event, whoever is gone meanwhile. While its fate is unknown it is repeated, for as long as
 // the engine's patience lasts. sent is the moment before it was last sent.
 func (e *Engine) confirm(ctx context.Context, doing string, id ID, event Event) (step Step, sent time.Duration, repeated bool, err error) {
-	begin := e.clock.Elapsed()
+	sent = e.clock.Elapsed()
+	begin := sent
 	for pause := minPause; ; pause = min(2*pause, maxPause) {
-		sent = e.clock.Elapsed()
 		step, err = e.store.Apply(context.WithoutCancel(ctx), id, event)
 		if !errors.Is(err, ErrAmbiguous) || sent+pause > begin+e.claimPatience {
 			return step, sent, repeated, err
@@ -314,6 +314,6 @@ func (e *Engine) confirm(ctx context.Context, doing string, id ID, event Event) 
 		if !e.pause(pause) {
 			return step, sent, repeated, err
 		}
-		repeated = true
+		repeated, sent = true, e.clock.Elapsed()
 	}
 }
