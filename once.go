@@ -48,24 +48,26 @@ var _ Claimer = (*Engine)(nil)
 //     to have had no effect.
 func Once[T any](ctx context.Context, c Claimer, call Call, f func(ctx context.Context, attempt Attempt) (T, error)) (T, error) {
 	var none, value T
-	if err := encodable(none); err != nil {
+	if err := encodable(&value); err != nil {
 		return none, err
 	}
-	result, err := newOnce(c, call).do(ctx, func(ctx context.Context, a Attempt) ([]byte, error) {
-		value, err := f(ctx, a)
-		if err != nil {
+	result, err := newOnce(c, call).do(ctx, func(ctx context.Context, a Attempt) (_ []byte, err error) {
+		if value, err = f(ctx, a); err != nil {
 			return nil, err
 		}
-		return encode(value)
+		return encode(&value)
 	})
 	if err != nil {
 		return none, err
 	}
+	value = none // what JSON has no form for is not to be left over
 	if err := json.Unmarshal(result, &value); err != nil {
 		return none, &Error{Code: CodeInternal, Known: ExecutedYes, Message: "the operation was executed, but its result is not of the type that is asked for", Err: err}
 	}
 	return value, nil
 }
+
+// A value is encoded by a pointer to it, as it is decoded, so that methods of either direction are found.
 
 // encodable refuses a value of a type that JSON has no form for, as far as a zero value shows.
 func encodable(zero any) error {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"math/big"
 	"runtime"
 	"strings"
 	"sync/atomic"
@@ -157,6 +158,20 @@ func TestTheFirstResultIsDecodedToo(t *testing.T) {
 			})
 			if want := (charge{Amount: 7.0}); err != nil || *got != want {
 				j.Errorf("%+v, %v", got, err)
+			}
+		}
+	})
+}
+
+// TestATypeThatEncodesItself does so by the methods that decode it, which a pointer to it has.
+func TestATypeThatEncodesItself(t *testing.T) {
+	inEachMode(t, atmost.Operation{}, func(j *job) {
+		for range 2 {
+			got, err := atmost.Once(j.Context(), j.claimer, workCall("k"), func(context.Context, atmost.Attempt) (big.Int, error) {
+				return *big.NewInt(7), nil
+			})
+			if err != nil || got.Int64() != 7 {
+				j.Errorf("%v, %v", &got, err)
 			}
 		}
 	})
