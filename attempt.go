@@ -13,8 +13,8 @@ type once struct {
 	classify func(error) Executed
 }
 
-func newOnce(c Claimer, call Call) *once {
-	o := &once{claimer: c}
+func newOnce(c Claimer, call Call) once {
+	o := once{claimer: c}
 	var options OnceOptions
 	if with, ok := c.(*optioned); ok {
 		o.claimer, options = with.Claimer, with.options

@@ -51,7 +51,8 @@ func Once[T any](ctx context.Context, c Claimer, call Call, f func(ctx context.C
 	if err := encodable(&value); err != nil {
 		return none, err
 	}
-	result, err := newOnce(c, call).do(ctx, func(ctx context.Context, a Attempt) (_ []byte, err error) {
+	o := newOnce(c, call)
+	result, err := o.do(ctx, func(ctx context.Context, a Attempt) (_ []byte, err error) {
 		if value, err = f(ctx, a); err != nil {
 			return nil, err
 		}
