@@ -96,14 +96,14 @@ func (o *once) giveBack(ctx context.Context) {
 // perform has f make the attempt, and reports how that ended. The reports do not depend on ctx, which may have ended since.
 func (o *once) perform(ctx context.Context, l Lease, sent time.Time, f func(context.Context, Attempt) ([]byte, error)) ([]byte, error) {
 	h := Hold(ctx, o.claimer, o.call, l, sent)
-	detached := context.WithoutCancel(ctx)
+	lasting := detached(ctx)
 	if h.Context().Err() != nil {
-		return nil, o.failed(detached, h, NotExecutedBecause(errors.Join(errTooLate, ctx.Err())))
+		return nil, o.failed(lasting, h, NotExecutedBecause(errors.Join(errTooLate, ctx.Err())))
 	}
 	ended := false
 	defer func() {
 		if !ended { // a panic, or runtime.Goexit, which goes on
-			_, _ = h.Fail(detached, panicked)
+			_, _ = h.Fail(lasting, panicked)
 		}
 	}()
 	result, err := f(h.Context(), Attempt{
@@ -111,9 +111,9 @@ func (o *once) perform(ctx context.Context, l Lease, sent time.Time, f func(cont
 	})
 	ended = true
 	if err != nil {
-		return nil, o.failed(detached, h, err)
+		return nil, o.failed(lasting, h, err)
 	}
-	return o.complete(detached, h, result)
+	return o.complete(lasting, h, result)
 }
 
 var (

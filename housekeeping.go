@@ -27,6 +27,14 @@ func sleep(ctx context.Context, d time.Duration) bool {
 	}
 }
 
+// detached returns ctx's values in a context that does not end, which ctx itself may be.
+func detached(ctx context.Context) context.Context {
+	if ctx.Done() == nil {
+		return ctx
+	}
+	return context.WithoutCancel(ctx)
+}
+
 // sweep has the store write down what time changed, and tells those who wait for a record whose lease lapsed.
 func (e *Engine) sweep() {
 	for e.pause(e.housekeeping) {

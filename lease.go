@@ -303,10 +303,11 @@ func (e *Engine) report(ctx context.Context, id ID, token Token, o Outcome) (Ans
 // confirm has the store judge a client's event, whoever is gone meanwhile. While its fate is unknown it is repeated, for as long as
 // the engine's patience lasts. sent is the moment before it was last sent.
 func (e *Engine) confirm(ctx context.Context, doing string, id ID, event Event) (step Step, sent time.Duration, repeated bool, err error) {
+	ctx = detached(ctx)
 	sent = e.clock.Elapsed()
 	begin := sent
 	for pause := minPause; ; pause = min(2*pause, maxPause) {
-		step, err = e.store.Apply(context.WithoutCancel(ctx), id, event)
+		step, err = e.store.Apply(ctx, id, event)
 		if !errors.Is(err, ErrAmbiguous) || sent+pause > begin+e.claimPatience {
 			return step, sent, repeated, err
 		}
