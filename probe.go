@@ -36,6 +36,9 @@ type doubt struct {
 func (e *Engine) probe() {
 	var after ID
 	for lap := 0; e.pause(e.housekeeping); {
+		if !e.canAsk() {
+			continue
+		}
 		for range probeBatches {
 			records, err := e.store.List(e.base, Unknown, after, probeBatch)
 			if err != nil {
@@ -54,6 +57,16 @@ func (e *Engine) probe() {
 			after = records[len(records)-1].ID
 		}
 	}
+}
+
+// canAsk reports whether any operation has somebody to ask. Else there is no use for a list.
+func (e *Engine) canAsk() bool {
+	for _, op := range *e.operations.Load() {
+		if op.Prober != nil {
+			return true
+		}
+	}
+	return false
 }
 
 // consider asks about r if it is to be asked about, and it is time.
