@@ -130,7 +130,13 @@ func (bubble) Now() time.Time           { return time.Now() }
 // engineAt starts an engine whose time is c's.
 func engineAt(t testing.TB, c atmost.Clock) *atmost.Engine {
 	t.Helper()
-	e, err := atmost.New(t.Context(), memstore.New(memstore.Options{Clock: c}), atmost.Options{Unlisted: &atmost.Operation{}, Clock: c})
+	return engineOver(t, memstore.New(memstore.Options{Clock: c}), c)
+}
+
+// engineOver starts an engine over a store, both by one clock.
+func engineOver(t testing.TB, store atmost.Store, c atmost.Clock) *atmost.Engine {
+	t.Helper()
+	e, err := atmost.New(t.Context(), store, atmost.Options{Unlisted: &atmost.Operation{}, Clock: c})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -142,15 +142,19 @@ func (m *middleware) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), m.options.Timeout)
 	defer cancel()
-	m.perform(w, r, k, atmost.Hold(ctx, m.claimer, call, claimed.Lease, sent))
+	held := atmost.Hold(ctx, m.claimer, call, claimed.Lease, sent)
+	m.perform(w, r, k, report{middleware: m, request: r, held: held, attempt: claimed.Lease.Attempt})
 }
 
 // perform runs the handler under a lease.
-func (m *middleware) perform(w http.ResponseWriter, r *http.Request, k Keyed, held *atmost.Holder) {
-	rep := report{middleware: m, request: r, held: held}
+func (m *middleware) perform(w http.ResponseWriter, r *http.Request, k Keyed, rep report) {
+	held := rep.held
 	if held.Context().Err() != nil {
-		record := rep.failed(tooLate)
-		Answer(w, atmost.Answer{Record: record}, record.Err())
+		record, err := rep.failed(tooLate)
+		if err == nil {
+			err = record.Err()
+		}
+		Answer(w, atmost.Answer{Record: record}, err)
 		return
 	}
 	before := w.Header().Clone()
@@ -158,19 +162,21 @@ func (m *middleware) perform(w http.ResponseWriter, r *http.Request, k Keyed, he
 	returned := false
 	defer func() {
 		if !returned { // the handler panicked, and goes on doing so
-			rep.failed(panicked)
+			_, _ = rep.failed(panicked)
 		}
 	}()
 	m.next.ServeHTTP(rec, withBody(r.WithContext(held.Context()), k.Body))
 	returned = true
 
 	kept := rec.end()
-	record, err := rep.ended(kept)
+	record, own, err := rep.ended(kept)
 	switch {
-	case err != nil && rec.passing:
+	case !own && rec.passing:
 		panic(http.ErrAbortHandler) // what the client has is not to look like all of an answer
 	case err != nil:
 		refuse(rec.discard(before), atmost.Record{}, err)
+	case !own:
+		Answer(rec.discard(before), atmost.Answer{Record: record}, record.Err())
 	case !rec.passing:
 		Own(rec.sent, record)
 		rec.give()

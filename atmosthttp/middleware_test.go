@@ -532,16 +532,25 @@ func TestAFlushedAnswerThatIsNotDurableIsBrokenOff(t *testing.T) {
 	}}
 	srv := httptest.NewServer(wrap(t, e, atmosthttp.NoScope, atmosthttp.Options{}, c))
 	defer srv.Close()
-	r, _ := http.NewRequestWithContext(t.Context(), http.MethodPost, srv.URL, nil)
-	r.Header.Set("Idempotency-Key", "k")
+	if body, err := begin(t, srv, "k"); err == nil {
+		t.Errorf("it came to its end: %s", body)
+	}
+}
+
+// begin posts to a server with a key, and reads an answer that may break off.
+func begin(t testing.TB, srv *httptest.Server, key string) ([]byte, error) {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, srv.URL, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Idempotency-Key", key)
 	resp, err := srv.Client().Do(r)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer resp.Body.Close()
-	if body, err := io.ReadAll(resp.Body); err == nil {
-		t.Errorf("it came to its end: %s", body)
-	}
+	return io.ReadAll(resp.Body)
 }
 
 // A handler sees the request as it was.

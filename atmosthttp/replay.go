@@ -1,6 +1,7 @@
 package atmosthttp
 
 import (
+	"bytes"
 	"maps"
 	"net/http"
 	"strconv"
@@ -8,6 +9,19 @@ import (
 	"github.com/atmost-dev/atmost"
 	"github.com/atmost-dev/atmost/wire"
 )
+
+// Tells reports whether a record says of an attempt what its maker does: how it ended, and, if that is final, with what. Only then the
+// first caller may have the maker's own answer. Else that is not durable, or somebody settled the attempt otherwise, or another was made
+// since: then all callers are answered from the record. Not to know how it ended may be stored as if it had not happened.
+func Tells(r atmost.Record, attempt uint32, o atmost.Outcome) bool {
+	switch {
+	case r.Attempt != attempt:
+		return false
+	case o.State.Final():
+		return r.State == o.State && bytes.Equal(r.Result, o.Result)
+	}
+	return r.State == o.State || o.State == atmost.Unknown && r.State == atmost.NotExecuted
+}
 
 // Answer answers a request that ran nothing, from what there is for its key: with the response that is kept, or with a problem.
 func Answer(w http.ResponseWriter, a atmost.Answer, err error) {

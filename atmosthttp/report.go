@@ -18,29 +18,40 @@ type report struct {
 	*middleware
 	request *http.Request
 	held    *atmost.Holder
+	attempt uint32
 }
 
-// ended reports what the handler answered, and returns how the record stands then. After an error the answer must not be given: it is
-// not known to be durable, or the record tells another story.
+// ended reports what the handler answered, and returns how the record stands then, and whether the answer may be given: not if it is not
+// known to be durable, which is an error, nor if the record tells another story.
 //
-// Where the outcome is not known, or nothing happened, there is nothing to be durable: the answer can be given whether or not the
-// report was taken. Without one the lease ends, and the outcome is unknown.
-func (p report) ended(kept Response) (atmost.Record, error) {
+// Where the outcome is not known, or nothing happened, there is nothing to be durable: the answer may be given also when the
+// report was not taken. Without one the lease ends, and the outcome is unknown.
+func (p report) ended(kept Response) (r atmost.Record, own bool, err error) {
 	status := strconv.Itoa(kept.Status)
-	switch p.statuses.State(kept.Status) {
+	state := p.statuses.State(kept.Status)
+	switch state {
 	case atmost.NotExecuted:
-		return p.failed(atmost.Failure{
+		r, _ = p.failed(atmost.Failure{
 			Code: "HTTP_" + status, Message: "the handler answered " + status + ", by which it says that nothing happened", Executed: atmost.ExecutedNo,
-		}), nil
+		})
 	case atmost.Unknown:
-		return p.failed(atmost.Failure{
+		r, _ = p.failed(atmost.Failure{
 			Code: "HTTP_" + status, Message: "the handler answered " + status + "; the request may have been processed", Executed: atmost.ExecutedUnknown,
-		}), nil
+		})
+	default:
+		return p.completed(kept)
 	}
-	record, err := p.complete(kept)
+	return r, r.State == atmost.Absent || Tells(r, p.attempt, atmost.Outcome{State: state}), nil
+}
+
+// completed is ended for an answer that is kept.
+func (p report) completed(kept Response) (r atmost.Record, own bool, err error) {
+	result := kept.Append(nil)
+	r, err = p.complete(result)
 	if atmost.CodeOf(err) == atmost.CodePayloadTooLarge { // a service elsewhere takes less than is kept here
 		kept.Body, kept.TooLarge = nil, true
-		record, err = p.complete(kept)
+		result = kept.Append(nil)
+		r, err = p.complete(result)
 	}
 	if err != nil && atmost.CodeOf(err).Retry() == atmost.RetrySameKey {
 		err = &atmost.Error{
@@ -48,7 +59,7 @@ func (p report) ended(kept Response) (atmost.Record, error) {
 		}
 	}
 	p.log(p.request, err)
-	return record, err
+	return r, err == nil && Tells(r, p.attempt, atmost.Outcome{State: atmost.Completed, Result: result}), err
 }
 
 // How an attempt ends that no answer tells of.
@@ -57,19 +68,19 @@ var (
 	panicked = atmost.Failure{Code: "PANIC", Message: "its handler panicked; it may have been executed", Executed: atmost.ExecutedUnknown}
 )
 
-func (p report) complete(kept Response) (atmost.Record, error) {
+func (p report) complete(result []byte) (atmost.Record, error) {
 	ctx, cancel := p.patience()
 	defer cancel()
-	a, err := p.held.Complete(ctx, kept.Append(nil))
+	a, err := p.held.Complete(ctx, result)
 	return a.Record, err
 }
 
-func (p report) failed(f atmost.Failure) atmost.Record {
+func (p report) failed(f atmost.Failure) (atmost.Record, error) {
 	ctx, cancel := p.patience()
 	defer cancel()
 	a, err := p.held.Fail(ctx, f)
 	p.log(p.request, err)
-	return a.Record
+	return a.Record, err
 }
 
 func (p report) patience() (context.Context, context.CancelFunc) {

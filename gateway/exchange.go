@@ -78,8 +78,12 @@ func endToEnd(h http.Header) {
 	}
 }
 
-// answer is the upstream's own.
-type answer struct{ *upstream.Answer }
+// answer is the upstream's own, to an attempt that ended so.
+type answer struct {
+	*upstream.Answer
+	attempt uint32
+	outcome atmost.Outcome
+}
 
 func (a *answer) close() {
 	if a.Rest != nil {

@@ -146,7 +146,7 @@ func (g *Gateway) serve(e *atmost.Engine, w http.ResponseWriter, r *http.Request
 		return
 	}
 	defer own.close()
-	if a.Record.State == atmost.Processing { // what it answered is not known to be durable
+	if !atmosthttp.Tells(a.Record, own.attempt, own.outcome) { // it is not durable yet, or will not be what later callers get
 		atmosthttp.Answer(w, a, err)
 		return
 	}

@@ -86,6 +86,6 @@ func (r *route) Execute(ctx context.Context, a atmost.Attempt) atmost.Outcome {
 		}
 		o.Result = kept.Append(nil)
 	}
-	x.put(&answer{answered})
+	x.put(&answer{answered, a.Number, o})
 	return o
 }

@@ -1,0 +1,123 @@
+package gateway_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/atmost-dev/atmost"
+	"github.com/atmost-dev/atmost/gateway"
+	"github.com/atmost-dev/atmost/store/memstore"
+	"github.com/atmost-dev/atmost/upstream"
+)
+
+// clock is one that a test moves.
+type clock struct {
+	start time.Time
+	moved atomic.Int64
+}
+
+func (c *clock) add(d time.Duration)    { c.moved.Add(int64(d)) }
+func (c *clock) Elapsed() time.Duration { return time.Duration(c.moved.Load()) }
+func (c *clock) Now() time.Time         { return c.start.Add(c.Elapsed()) }
+
+// An attempt that was given up for lost is answered after all. By then the key has another story, and nobody gets any but that.
+func TestTheFirstCallerGetsWhatLaterOnesGet(t *testing.T) {
+	settled := func(o atmost.Outcome) func(*testing.T, atmost.Store, func() answer) {
+		return func(t *testing.T, store atmost.Store, _ func() answer) {
+			if _, err := store.Apply(t.Context(), atmost.ID{Key: "k"}, &atmost.Resolve{Attempt: 1, Outcome: o}); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	for name, tc := range map[string]struct {
+		onUnknown atmost.OnUnknown
+		meanwhile func(*testing.T, atmost.Store, func() answer)
+		status    int
+		attempt   string
+		body      string
+	}{
+		"another attempt was made": {
+			atmost.RetryUnknown,
+			func(t *testing.T, _ atmost.Store, send func() answer) {
+				if second := send(); second.body != "attempt 2" {
+					t.Errorf("the second caller got %d %s", second.StatusCode, second.body)
+				}
+			},
+			http.StatusCreated, "2", "attempt 2",
+		},
+		"settled as completed": {
+			atmost.HoldUnknown,
+			settled(atmost.Outcome{State: atmost.Completed, Result: []byte(`{"by":"hand"}`)}),
+			http.StatusOK, "1", `{"by":"hand"}`,
+		},
+		"settled as failed": {
+			atmost.HoldUnknown, settled(atmost.Outcome{State: atmost.Failed, Message: "it bounced"}), http.StatusFailedDependency, "1", "",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			started, goOn := make(chan struct{}), make(chan struct{})
+			a := &api{}
+			a.do = func(w http.ResponseWriter, r *http.Request) {
+				attempt := r.Header.Get("Idempotency-Attempt")
+				if attempt == "1" {
+					close(started)
+					<-goOn
+				}
+				w.WriteHeader(http.StatusCreated)
+				_, _ = fmt.Fprint(w, "attempt ", attempt)
+			}
+			clock := &clock{start: time.Now()}
+			store := memstore.New(memstore.Options{Clock: clock})
+			srv := startOver(t, a, store, clock, func(c *gateway.Config) { c.Route.Operation.OnUnknown = tc.onUnknown })
+			post := func() answer { return send(t, srv, "POST", "/", "1", "Idempotency-Key", "k") }
+
+			first := make(chan answer)
+			go func() { first <- post() }()
+			<-started
+			clock.add(time.Hour)
+			tc.meanwhile(t, store, post)
+			close(goOn)
+			for who, got := range map[string]answer{"first": <-first, "last": post()} {
+				if got.StatusCode != tc.status || got.Header.Get("Idempotency-Attempt") != tc.attempt {
+					t.Errorf("the %s caller got %d %v", who, got.StatusCode, got.Header)
+				}
+				if tc.body == "" {
+					got.isProblem(t, tc.status, "EXECUTION_FAILED")
+				} else if got.body != tc.body {
+					t.Errorf("the %s caller got %s", who, got.body)
+				}
+			}
+		})
+	}
+}
+
+// startOver runs a gateway in front of h, over a store and by a clock.
+func startOver(t *testing.T, h http.Handler, store atmost.Store, clock atmost.Clock, change func(*gateway.Config)) *httptest.Server {
+	t.Helper()
+	target := httptest.NewServer(h)
+	t.Cleanup(target.Close)
+	transport := upstream.NewTransport(upstream.TransportOptions{})
+	c := gateway.Config{Upstream: target.URL, ScopeHeader: gateway.NoScope, Transport: transport}
+	change(&c)
+	g, err := gateway.New(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err := atmost.New(t.Context(), store, atmost.Options{Operations: g.Operations(), Clock: clock})
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := httptest.NewServer(g.Handler(e))
+	t.Cleanup(func() {
+		srv.Close()
+		e.Close(context.Background())
+		g.Close()
+		transport.CloseIdleConnections()
+	})
+	return srv
+}
