@@ -23,12 +23,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // newEngine starts an engine that lets clients claim everything.
 func newEngine(t testing.TB, unlisted atmost.Operation) *atmost.Engine {
 	t.Helper()
-	e, err := atmost.New(t.Context(), memstore.New(memstore.Options{}), atmost.Options{Unlisted: &unlisted})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { e.Close(context.Background()) })
-	return e
+	return engineOver(t, memstore.New(memstore.Options{}), unlisted, nil)
 }
 
 // wrap puts the middleware before h.
@@ -130,13 +125,18 @@ func (bubble) Now() time.Time           { return time.Now() }
 // engineAt starts an engine whose time is c's.
 func engineAt(t testing.TB, c atmost.Clock) *atmost.Engine {
 	t.Helper()
-	return engineOver(t, memstore.New(memstore.Options{Clock: c}), c)
+	return engineWith(t, atmost.Operation{}, c)
+}
+
+func engineWith(t testing.TB, unlisted atmost.Operation, c atmost.Clock) *atmost.Engine {
+	t.Helper()
+	return engineOver(t, memstore.New(memstore.Options{Clock: c}), unlisted, c)
 }
 
 // engineOver starts an engine over a store, both by one clock.
-func engineOver(t testing.TB, store atmost.Store, c atmost.Clock) *atmost.Engine {
+func engineOver(t testing.TB, store atmost.Store, unlisted atmost.Operation, c atmost.Clock) *atmost.Engine {
 	t.Helper()
-	e, err := atmost.New(t.Context(), store, atmost.Options{Unlisted: &atmost.Operation{}, Clock: c})
+	e, err := atmost.New(t.Context(), store, atmost.Options{Unlisted: &unlisted, Clock: c})
 	if err != nil {
 		t.Fatal(err)
 	}

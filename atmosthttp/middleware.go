@@ -101,9 +101,6 @@ func Methods(methods []string) ([]string, error) {
 	return slices.Clone(methods), nil
 }
 
-// leaseTime is how long a lease lasts that nobody renews any more, because the process died: then the outcome is unknown.
-const leaseTime = 30 * time.Second
-
 type middleware struct {
 	claimer  atmost.Claimer
 	options  Options
@@ -129,21 +126,16 @@ func (m *middleware) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		m.next.ServeHTTP(w, r)
 		return
 	}
-	call := atmost.ClaimCall{
-		Call:  atmost.Call{ID: k.ID, Operation: m.options.Operation, Payload: k.Payload},
-		Lease: leaseTime,
-	}
-	sent := time.Now()
-	claimed, err := m.claimer.Claim(r.Context(), call)
-	if !claimed.Won {
+	c, err := m.claim(r.Context(), k)
+	if !c.Won {
 		m.log(r, err)
-		Answer(w, claimed.Answer, err)
+		Answer(w, c.Answer, err)
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), m.options.Timeout)
 	defer cancel()
-	held := atmost.Hold(ctx, m.claimer, call, claimed.Lease, sent)
-	m.perform(w, r, k, report{middleware: m, request: r, held: held, attempt: claimed.Lease.Attempt})
+	held := atmost.Hold(ctx, m.claimer, c.call, c.Lease, c.sent)
+	m.perform(w, r, k, report{middleware: m, request: r, held: held, attempt: c.Lease.Attempt})
 }
 
 // perform runs the handler under a lease.

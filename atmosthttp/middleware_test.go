@@ -601,7 +601,7 @@ func settle(t testing.TB, e *atmost.Engine, key, result string) {
 	}
 }
 
-// slow is a claimer whose answer to a claim comes late.
+// slow is a claimer whose answer to a claim comes late, however short the patience, as to a process that was stopped meanwhile.
 type slow struct {
 	atmost.Claimer
 	by time.Duration
@@ -609,10 +609,7 @@ type slow struct {
 
 func (s *slow) Claim(ctx context.Context, call atmost.ClaimCall) (atmost.Claimed, error) {
 	c, err := s.Claimer.Claim(ctx, call)
-	select {
-	case <-time.After(s.by):
-	case <-ctx.Done():
-	}
+	<-time.After(s.by)
 	return c, err
 }
 

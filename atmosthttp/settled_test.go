@@ -18,7 +18,7 @@ func settling(t *testing.T, o atmost.Outcome, answer http.HandlerFunc) (atmost.C
 	t.Helper()
 	clock := newClock()
 	store := memstore.New(memstore.Options{Clock: clock})
-	return engineOver(t, store, clock), http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return engineOver(t, store, atmost.Operation{}, clock), http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		clock.add(atmost.MaxLease)
 		if _, err := store.Apply(r.Context(), atmost.ID{Key: "k"}, &atmost.Resolve{Attempt: 1, Outcome: o}); err != nil {
 			t.Error(err)
