@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/atmost-dev/atmost"
 	"github.com/atmost-dev/atmost/atmosthttp"
@@ -91,8 +92,9 @@ func (a *answer) close() {
 	}
 }
 
-// write gives the first caller what the upstream answered, and what the record says of it.
-func (a *answer) write(w http.ResponseWriter, r atmost.Record) {
+// write gives the first caller what the upstream answered, and what the record says of it. What is too large to keep ends with the
+// caller, or when either side stands still for as long as idle.
+func (a *answer) write(w http.ResponseWriter, r atmost.Record, idle time.Duration) {
 	h := w.Header()
 	maps.Copy(h, a.Header)
 	endToEnd(h)
@@ -113,9 +115,34 @@ func (a *answer) write(w http.ResponseWriter, r atmost.Record) {
 		_, _ = w.Write(a.Body) // whoever is gone can ask again
 	}
 	if a.Rest != nil {
-		if _, err := io.Copy(w, a.Rest); err != nil {
+		stalled := time.AfterFunc(idle, a.close)
+		defer stalled.Stop()
+		c := http.NewResponseController(w)
+		if _, err := io.Copy(w, &steady{a.Rest, stalled, c, idle}); err != nil {
 			panic(http.ErrAbortHandler) // what the caller has is not to look like all of it
 		}
+		_ = c.SetWriteDeadline(time.Time{})
 	}
-	maps.Copy(h, a.Trailer)
+	for name, values := range a.Trailer {
+		if !slices.Contains(trailers, name) { // nobody announced it
+			name = http.TrailerPrefix + name
+		}
+		h[name] = values
+	}
+}
+
+// steady is read while what is read is written by c: each for no longer than idle.
+type steady struct {
+	io.Reader
+	stalled *time.Timer
+	c       *http.ResponseController
+	idle    time.Duration
+}
+
+func (s *steady) Read(p []byte) (int, error) {
+	s.stalled.Reset(s.idle)
+	n, err := s.Reader.Read(p)
+	s.stalled.Reset(s.idle)
+	_ = s.c.SetWriteDeadline(time.Now().Add(s.idle)) // a writer that knows no deadlines is a test's
+	return n, err
 }

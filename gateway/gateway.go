@@ -150,7 +150,8 @@ func (g *Gateway) serve(e *atmost.Engine, w http.ResponseWriter, r *http.Request
 		atmosthttp.Answer(w, a, err)
 		return
 	}
-	own.write(w, a.Record)
+	defer context.AfterFunc(r.Context(), own.close)()
+	own.write(w, a.Record, route.idle)
 }
 
 // readKeyed reads a request that may have a key. If it has none, its body is left alone.

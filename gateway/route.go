@@ -5,6 +5,7 @@ import (
 	"errors"
 	"path"
 	"strings"
+	"time"
 
 	"github.com/atmost-dev/atmost"
 	"github.com/atmost-dev/atmost/atmosthttp"
@@ -20,6 +21,7 @@ type route struct {
 	operation atmost.Operation
 	upstream  *upstream.Upstream
 	replayed  atmosthttp.Replayed
+	idle      time.Duration // for an answer that is too large to keep
 }
 
 func (g *Gateway) newRoute(name string, r Route, c Config) (*route, error) {
@@ -41,7 +43,7 @@ func (g *Gateway) newRoute(name string, r Route, c Config) (*route, error) {
 	if made.upstream, err = upstream.New(r.Upstream); err != nil {
 		return nil, err
 	}
-	made.operation = r.Operation
+	made.operation, made.idle = r.Operation, r.Operation.WithDefaults().Timeout
 	made.operation.Executor = made
 	if r.Upstream.ProbeURL != "" {
 		made.operation.Prober = made.upstream

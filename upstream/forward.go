@@ -12,8 +12,9 @@ import (
 
 // Answer is what an upstream answered.
 type Answer struct {
-	Status  int
-	Header  http.Header
+	Status int
+	Header http.Header
+	// Trailer has the names that were announced, and once everything was read, Rest too, what came.
 	Trailer http.Header
 	// Body is all of it, or, if Rest is not nil, its beginning: a little more than Config.MaxResult.
 	Body []byte
@@ -46,7 +47,7 @@ func (u *Upstream) Forward(ctx context.Context, a atmost.Attempt, r *http.Reques
 	answer, err := u.read(resp)
 	switch {
 	case err == nil && answer.Rest != nil:
-		answer.Rest = closing{answer.Rest, cancel}
+		answer.Rest = &rest{answer.Rest, resp, answer, cancel}
 		return answer, o
 	case err != nil && o.State.Final():
 		o = u.broken(ctx, began, resp, err)
@@ -66,22 +67,30 @@ func (u *Upstream) read(resp *http.Response) (*Answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &Answer{Status: resp.StatusCode, Header: resp.Header, Body: body.Bytes()}
+	a := &Answer{Status: resp.StatusCode, Header: resp.Header, Trailer: resp.Trailer, Body: body.Bytes()}
 	if int64(body.Len()) > u.cfg.MaxResult {
 		a.Rest = resp.Body
-		return a, nil
 	}
-	a.Trailer = resp.Trailer
 	return a, nil
 }
 
-// closing is a body that ends more than itself.
-type closing struct {
+// rest is the rest of a body. Its end completes the answer, and closing it ends what the attempt has left.
+type rest struct {
 	io.ReadCloser
-	end context.CancelCauseFunc
+	resp   *http.Response
+	answer *Answer
+	cancel context.CancelCauseFunc
 }
 
-func (c closing) Close() error {
-	defer c.end(nil)
-	return c.ReadCloser.Close()
+func (b *rest) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err == io.EOF {
+		b.answer.Trailer = b.resp.Trailer
+	}
+	return n, err
+}
+
+func (b *rest) Close() error {
+	defer b.cancel(nil)
+	return b.ReadCloser.Close()
 }
