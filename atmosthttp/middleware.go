@@ -161,9 +161,9 @@ func (m *middleware) perform(w http.ResponseWriter, r *http.Request, k Keyed, re
 	returned = true
 
 	kept := rec.end()
-	record, own, err := rep.ended(kept)
+	record, own, err := rep.ended(kept, rec.broken())
 	switch {
-	case !own && rec.passing:
+	case rec.passing && (!own || rec.broken()):
 		panic(http.ErrAbortHandler) // what the client has is not to look like all of an answer
 	case err != nil:
 		refuse(rec.discard(before), atmost.Record{}, err)

@@ -25,18 +25,25 @@ type report struct {
 // known to be durable, which is an error, nor if the record tells another story.
 //
 // Where the outcome is not known, or nothing happened, there is nothing to be durable: the answer may be given also when the
-// report was not taken. Without one the lease ends, and the outcome is unknown.
-func (p report) ended(kept Response) (r atmost.Record, own bool, err error) {
+// report was not taken. Without one the lease ends, and the outcome is unknown. Nor is it known if the answer is broken: what is left of it is
+// not to be replayed as if it were whole.
+func (p report) ended(kept Response, broken bool) (r atmost.Record, own bool, err error) {
 	status := strconv.Itoa(kept.Status)
 	state := p.statuses.State(kept.Status)
-	switch state {
-	case atmost.NotExecuted:
+	switch {
+	case state == atmost.NotExecuted:
 		r, _ = p.failed(atmost.Failure{
 			Code: "HTTP_" + status, Message: "the handler answered " + status + ", by which it says that nothing happened", Executed: atmost.ExecutedNo,
 		})
-	case atmost.Unknown:
+	case state == atmost.Unknown:
 		r, _ = p.failed(atmost.Failure{
 			Code: "HTTP_" + status, Message: "the handler answered " + status + "; the request may have been processed", Executed: atmost.ExecutedUnknown,
+		})
+	case broken:
+		state = atmost.Unknown
+		r, _ = p.failed(atmost.Failure{
+			Code: "HTTP_" + status, Message: "the handler answered " + status + ", and not with as many bytes as it announced; the request may have been processed",
+			Executed: atmost.ExecutedUnknown,
 		})
 	default:
 		return p.completed(kept)
