@@ -67,8 +67,8 @@ func TestReuseWithAnotherPayload(t *testing.T) {
 	for name, r := range map[string]*http.Request{
 		"body":         post("k", `{"amount":1.1,"to":"x"}`),
 		"method":       change(func(r *http.Request) { r.Method = http.MethodPut }),
-		"path":         change(func(r *http.Request) { r.URL.Path = "/refunds" }),
-		"query":        change(func(r *http.Request) { r.URL.RawQuery = "x=2" }),
+		"path":         change(func(r *http.Request) { r.RequestURI = "/refunds?x=1" }),
+		"query":        change(func(r *http.Request) { r.RequestURI = "/charges?x=2" }),
 		"content type": change(func(r *http.Request) { r.Header.Set("Content-Type", "text/plain") }),
 	} {
 		t.Run(name, func(t *testing.T) {

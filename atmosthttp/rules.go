@@ -2,7 +2,9 @@ package atmosthttp
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
+	"net/url"
 	"strconv"
 
 	"github.com/atmost-dev/atmost"
@@ -42,11 +44,15 @@ func (o Rules) Read(w http.ResponseWriter, r *http.Request) (k Keyed, keyed bool
 	if k.ID.Scope, err = o.scope(r); err != nil {
 		return k, false, err
 	}
+	if len(r.Header["Content-Type"]) > 1 {
+		return k, false, &atmost.Error{Code: atmost.CodeInvalidRequest, Message: "the Content-Type header was sent more than once; send it once"}
+	}
 	if k.Body, err = o.body(w, r); err != nil {
 		return k, false, err
 	}
+	target := target(r)
 	print, err := fingerprint.OfRequest(fingerprint.CurrentRequest, fingerprint.Request{
-		Method: r.Method, Path: r.URL.EscapedPath(), Query: r.URL.RawQuery, ContentType: r.Header.Get("Content-Type"), Body: k.Body,
+		Method: r.Method, Path: target.EscapedPath(), Query: target.RawQuery, ContentType: r.Header.Get("Content-Type"), Body: k.Body,
 	})
 	if err != nil {
 		return k, false, err
@@ -55,8 +61,21 @@ func (o Rules) Read(w http.ResponseWriter, r *http.Request) (k Keyed, keyed bool
 	return k, true, nil
 }
 
+// target is the URL that was asked for. What is on the way here may have changed r.URL since, as http.StripPrefix does, and made one of two.
+func target(r *http.Request) *url.URL {
+	if asked, err := url.ParseRequestURI(r.RequestURI); err == nil {
+		return asked
+	}
+	return r.URL // the request did not come through a server
+}
+
 func (o Rules) scope(r *http.Request) (string, error) {
 	scope, err := o.Scope(r)
+	if err == nil {
+		if invalid := (atmost.ID{Scope: scope, Key: "-"}).Validate(); invalid != nil {
+			err = fmt.Errorf("the scope is none: %s", invalid.Error()) // which is not the caller's fault
+		}
+	}
 	var refusal *atmost.Error
 	switch {
 	case errors.As(err, &refusal):

@@ -11,7 +11,9 @@ import (
 // have one scope share their keys, so one could be answered with the other's response.
 //
 // It must be the same for every retry of a request. A credential that changes is not: a retry with a new token would have another
-// scope, and run again. An error refuses the request: with 400, or, if it is an *atmost.Error, as its code says.
+// scope, and run again. It has 1 to 255 visible ASCII characters; names that may have others are to be encoded, or replaced by an
+// account's number. An empty one is that of NoScope: whoever has no scope must be refused by an error, or shares keys with all others
+// that have none. An error refuses the request: with 400, or, if it is an *atmost.Error, as its code says.
 type Scope func(*http.Request) (string, error)
 
 // NoScope is for services whose callers may share their keys, because there is only one, or they trust each other.
