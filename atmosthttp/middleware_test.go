@@ -283,8 +283,10 @@ func TestLargeResponses(t *testing.T) {
 			}
 			if status == http.StatusGone {
 				isProblem(t, w, status, "RESULT_NOT_KEPT")
-				if w.Header().Get("Idempotency-Executed") != "yes" || w.Header().Get("Idempotency-Retry") != "no" {
-					t.Errorf("its headers are %v", w.Header())
+				h := w.Header()
+				if h.Get("Idempotency-Executed") != "yes" || h.Get("Idempotency-Retry") != "no" || h.Get("Idempotency-Attempt") != "1" ||
+					h.Get("Idempotency-Replayed") != "true" || h.Get("Idempotency-Expires") == "" {
+					t.Errorf("its headers are %v", h)
 				}
 			}
 		}

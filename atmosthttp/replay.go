@@ -46,10 +46,11 @@ func replay(w http.ResponseWriter, r atmost.Record, err error) {
 	case unreadable != nil:
 		Refuse(w, unreadable)
 	case ok && response.TooLarge:
-		refuse(w, r, &atmost.Error{
-			Code:    atmost.CodeResultNotKept,
+		r.Outcome = atmost.Outcome{
+			State: atmost.Completed, NotKept: atmost.TooLarge,
 			Message: "the request was executed and answered with status " + strconv.Itoa(response.Status) + "; the answer's body was too large to keep",
-		})
+		}
+		refuse(w, r, r.Err())
 	case ok:
 		wire.Tell(w.Header(), r, err, true)
 		response.write(w)
