@@ -157,7 +157,10 @@ func (m *middleware) perform(w http.ResponseWriter, r *http.Request, k Keyed, re
 			_, _ = rep.failed(panicked)
 		}
 	}()
-	m.next.ServeHTTP(rec, withBody(r.WithContext(held.Context()), k.Body))
+	r = withBody(r.WithContext(held.Context()), k.Body)
+	r.Header = r.Header.Clone()
+	r.Header.Del("Accept-Encoding") // the answer is replayed to clients that may accept less
+	m.next.ServeHTTP(rec, r)
 	returned = true
 
 	kept := rec.end()

@@ -555,15 +555,17 @@ func begin(t testing.TB, srv *httptest.Server, key string) ([]byte, error) {
 	return io.ReadAll(resp.Body)
 }
 
-// A handler sees the request as it was.
+// A handler sees the request as it was, but that the client could read a compressed answer: others, who cannot, may get it too.
 func TestTheHandlersRequest(t *testing.T) {
 	c := &counted{do: func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
-		_ = json.NewEncoder(w).Encode([]any{r.Method, r.URL.String(), string(body), r.ContentLength, err, r.Header.Get("Idempotency-Key")})
+		_ = json.NewEncoder(w).Encode([]any{r.Method, r.URL.String(), string(body), r.ContentLength, err, r.Header.Get("Idempotency-Key"), r.Header["Accept-Encoding"]})
 	}}
 	h := wrap(t, newEngine(t, atmost.Operation{}), atmosthttp.NoScope, atmosthttp.Options{}, c)
-	const want = `["POST","/charges?x=1"," { }",4,null,"k"]` + "\n"
-	if w := serve(h, post("k", " { }")); w.Body.String() != want {
+	const want = `["POST","/charges?x=1"," { }",4,null,"k",null]` + "\n"
+	r := post("k", " { }")
+	r.Header.Set("Accept-Encoding", "gzip")
+	if w := serve(h, r); w.Body.String() != want {
 		t.Errorf("got %s, want %s", w.Body, want)
 	}
 }
