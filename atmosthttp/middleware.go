@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/atmost-dev/atmost"
@@ -101,6 +102,20 @@ func Methods(methods []string) ([]string, error) {
 	return slices.Clone(methods), nil
 }
 
+// Listed reports whether method is one of methods. It is an error if only its case differs: what comes next may not know that methods are
+// case-sensitive, and would run it without a key.
+func Listed(methods []string, method string) (bool, error) {
+	for _, m := range methods {
+		if strings.EqualFold(m, method) {
+			if m == method {
+				return true, nil
+			}
+			return false, &atmost.Error{Code: atmost.CodeInvalidRequest, Message: "methods are case-sensitive; write " + m}
+		}
+	}
+	return false, nil
+}
+
 type middleware struct {
 	claimer  atmost.Claimer
 	options  Options
@@ -112,11 +127,7 @@ type middleware struct {
 }
 
 func (m *middleware) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if !slices.Contains(m.methods, r.Method) {
-		m.next.ServeHTTP(w, r)
-		return
-	}
-	k, keyed, err := m.rules.Read(w, r)
+	k, keyed, err := m.keyed(w, r)
 	switch {
 	case err != nil:
 		m.log(r, err)
@@ -136,6 +147,14 @@ func (m *middleware) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer cancel()
 	held := atmost.Hold(ctx, m.claimer, c.call, c.Lease, c.sent)
 	m.perform(w, r, k, report{middleware: m, request: r, held: held, attempt: c.Lease.Attempt})
+}
+
+// keyed reads a request that may run at most once.
+func (m *middleware) keyed(w http.ResponseWriter, r *http.Request) (Keyed, bool, error) {
+	if listed, err := Listed(m.methods, r.Method); !listed {
+		return Keyed{}, false, err
+	}
+	return m.rules.Read(w, r)
 }
 
 // perform runs the handler under a lease.

@@ -202,6 +202,20 @@ func TestOtherMethodsAreUntouched(t *testing.T) {
 	}
 }
 
+// What comes next may take a method in lower case for the one in upper case, so it must not get around the key.
+func TestMethodsInLowerCase(t *testing.T) {
+	c := counting()
+	h := wrap(t, newEngine(t, atmost.Operation{}), atmosthttp.NoScope, atmosthttp.Options{}, c)
+	for _, key := range []string{"k", ""} {
+		r := post(key, "{}")
+		r.Method = "Post"
+		isProblem(t, serve(h, r), http.StatusBadRequest, "INVALID_REQUEST")
+	}
+	if n := c.ran.Load(); n != 0 {
+		t.Errorf("the handler ran %d times", n)
+	}
+}
+
 func TestScopes(t *testing.T) {
 	c := counting()
 	h := wrap(t, newEngine(t, atmost.Operation{}), atmosthttp.HeaderScope("x-tenant"), atmosthttp.Options{}, c)

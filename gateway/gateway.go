@@ -96,7 +96,7 @@ func New(c Config) (*Gateway, error) {
 			return nil, fmt.Errorf("route %s: %w", r.Path, err)
 		case !strings.HasPrefix(r.Path, "/") || cleaned(r.Path) != r.Path:
 			return nil, fmt.Errorf("route %s: path: write it from the first / on, and without a / at its end, // or dots for directories", r.Path)
-		case slices.ContainsFunc(g.routes, func(earlier *route) bool { return earlier.matches(r.Path) }):
+		case slices.ContainsFunc(g.routes, func(earlier *route) bool { return below(earlier.path, r.Path) }):
 			return nil, fmt.Errorf("route %s: path: an earlier route matches all of it; put this one first", r.Path)
 		}
 		g.routes = append(g.routes, made)
@@ -125,10 +125,6 @@ func (g *Gateway) Handler(e *atmost.Engine) http.Handler {
 
 func (g *Gateway) serve(e *atmost.Engine, w http.ResponseWriter, r *http.Request) {
 	route := g.routeOf(r.URL.Path)
-	if !slices.Contains(route.methods, r.Method) {
-		g.proxy.ServeHTTP(w, r)
-		return
-	}
 	k, keyed, err := g.readKeyed(w, r, route)
 	switch {
 	case err != nil:
@@ -154,8 +150,11 @@ func (g *Gateway) serve(e *atmost.Engine, w http.ResponseWriter, r *http.Request
 	own.write(w, a.Record, route.idle)
 }
 
-// readKeyed reads a request that may have a key. If it has none, its body is left alone.
+// readKeyed reads a request that may have a key. If it has none, or is not to be executed, its body is left alone.
 func (g *Gateway) readKeyed(w http.ResponseWriter, r *http.Request, route *route) (atmosthttp.Keyed, bool, error) {
+	if listed, err := atmosthttp.Listed(route.methods, r.Method); !listed {
+		return atmosthttp.Keyed{}, false, err
+	}
 	if g.read > 0 && len(r.Header["Idempotency-Key"]) > 0 {
 		c := http.NewResponseController(w)
 		_ = c.SetReadDeadline(time.Now().Add(g.read)) // a writer that knows no deadlines is a test's

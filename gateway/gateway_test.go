@@ -193,6 +193,15 @@ func TestRoutes(t *testing.T) {
 		{"POST", "/v1", true},
 		{"POST", "/v2", false},
 		{"PUT", "/v2", false},
+		// As lenient APIs read them, these are below /v1.
+		{"POST", "/V1/x", true},
+		{"POST", "/v1;a=b/x", true},
+		{"POST", "/v1%5Cx", true},
+		{"POST", "/v1%20", true},
+		{"POST", "/v1.", true},
+		{"POST", "/v2/..;/v1", true},
+		{"POST", "/v1/charges/free/..;/..;/x", true},
+		{"POST", "/v2/...", false},
 	} {
 		got := send(t, srv, tc.method, tc.path, "1")
 		if tc.required {
@@ -200,6 +209,20 @@ func TestRoutes(t *testing.T) {
 		} else if got.StatusCode != http.StatusCreated {
 			t.Errorf("%s %s: got %d %s", tc.method, tc.path, got.StatusCode, got.body)
 		}
+	}
+}
+
+// Some APIs take a method in lower case for the one in upper case, so it must not get around its rules.
+func TestMethodsInLowerCase(t *testing.T) {
+	a := &api{do: echo}
+	srv := start(t, a, func(c *gateway.Config) { c.Routes = []gateway.Route{{Path: "/v1", RequireKey: true}} })
+	for _, path := range []string{"/", "/v1"} {
+		for _, headers := range [][]string{{"Idempotency-Key", "k"}, nil} {
+			send(t, srv, "post", path, "1", headers...).isProblem(t, http.StatusBadRequest, "INVALID_REQUEST")
+		}
+	}
+	if got := send(t, srv, "put", "/", "1"); got.body != "put / 1" || a.effects.Load() != 1 {
+		t.Errorf("another method: got %d %s, and %d effects", got.StatusCode, got.body, a.effects.Load())
 	}
 }
 

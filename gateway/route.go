@@ -16,6 +16,7 @@ import (
 type route struct {
 	name      string
 	path      string
+	loose     string // path, loosened
 	methods   []string
 	rules     atmosthttp.Rules
 	operation atmost.Operation
@@ -25,7 +26,7 @@ type route struct {
 }
 
 func (g *Gateway) newRoute(name string, r Route, c Config) (*route, error) {
-	made := &route{name: name, path: r.Path, rules: atmosthttp.Rules{Scope: atmosthttp.NoScope, RequireKey: r.RequireKey, MaxBody: g.maxBody}}
+	made := &route{name: name, path: r.Path, loose: loosened(r.Path), rules: atmosthttp.Rules{Scope: atmosthttp.NoScope, RequireKey: r.RequireKey, MaxBody: g.maxBody}}
 	if c.ScopeHeader != NoScope {
 		made.rules.Scope = atmosthttp.HeaderScope(c.ScopeHeader)
 		if r.Operation.OnUnknown == atmost.ProbeUnknown && !strings.Contains(r.Upstream.ProbeURL, "{scope}") {
@@ -52,11 +53,21 @@ func (g *Gateway) newRoute(name string, r Route, c Config) (*route, error) {
 }
 
 // routeOf returns the first route that matches a request's path, or else the fallback. A path that an upstream may take for another,
-// shorter one counts as that.
+// shorter one counts as that. One that many take for another route's counts as that if it would need a key there.
 func (g *Gateway) routeOf(requested string) *route {
-	requested = cleaned(requested)
+	exact := g.match(cleaned(requested), func(r *route) string { return r.path })
+	if exact.rules.RequireKey {
+		return exact
+	}
+	if loose := g.match(loosened(requested), func(r *route) string { return r.loose }); loose.rules.RequireKey {
+		return loose
+	}
+	return exact
+}
+
+func (g *Gateway) match(requested string, of func(*route) string) *route {
 	for _, r := range g.routes {
-		if r.matches(requested) {
+		if below(of(r), requested) {
 			return r
 		}
 	}
@@ -65,10 +76,25 @@ func (g *Gateway) routeOf(requested string) *route {
 
 func cleaned(p string) string { return path.Clean("/" + p) }
 
-// matches reports whether a cleaned path is the route's, or below it.
-func (r *route) matches(cleaned string) bool {
-	rest, ok := strings.CutPrefix(cleaned, r.path)
-	return ok && (rest == "" || rest[0] == '/' || r.path == "/")
+// loosened is a path as those read it that are lenient: without regard to case, parameters of segments, spaces and dots at
+// their ends, and which way slashes lean.
+func loosened(p string) string {
+	segments := strings.Split(strings.ReplaceAll(p, `\`, "/"), "/")
+	for i, s := range segments {
+		s, _, _ = strings.Cut(s, ";")
+		s = strings.TrimRight(s, " \t\x00")
+		if name := strings.TrimRight(s, ". "); name != "" { // else it is a directory's
+			s = name
+		}
+		segments[i] = strings.ToLower(s)
+	}
+	return cleaned(strings.Join(segments, "/"))
+}
+
+// below reports whether a cleaned path is that of a route, or below it.
+func below(route, cleaned string) bool {
+	rest, ok := strings.CutPrefix(cleaned, route)
+	return ok && (rest == "" || rest[0] == '/' || route == "/")
 }
 
 // Execute makes the attempt with the request that the exchange has. What is stored of a final answer is what the middleware stores.
