@@ -136,6 +136,9 @@ func (m *middleware) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case !keyed:
 		m.next.ServeHTTP(w, r)
 		return
+	case k.runs(r.Context()): // this is inside of another middleware
+		m.next.ServeHTTP(w, withBody(r.WithContext(r.Context()), k.Body))
+		return
 	}
 	c, err := m.claim(r.Context(), k)
 	if !c.Won {
@@ -157,6 +160,19 @@ func (m *middleware) keyed(w http.ResponseWriter, r *http.Request) (Keyed, bool,
 	return m.rules.Read(w, r)
 }
 
+// running is in the context of a handler that runs under a key: which it is, and what it stands for.
+type running struct {
+	id      atmost.ID
+	payload string
+}
+
+type runningKey struct{}
+
+// runs reports whether ctx is that of a handler which runs for this very request already.
+func (k Keyed) runs(ctx context.Context) bool {
+	return ctx.Value(runningKey{}) == running{k.ID, string(k.Payload)}
+}
+
 // perform runs the handler under a lease.
 func (m *middleware) perform(w http.ResponseWriter, r *http.Request, k Keyed, rep report) {
 	held := rep.held
@@ -176,7 +192,8 @@ func (m *middleware) perform(w http.ResponseWriter, r *http.Request, k Keyed, re
 			_, _ = rep.failed(panicked)
 		}
 	}()
-	r = withBody(r.WithContext(held.Context()), k.Body)
+	ctx := context.WithValue(held.Context(), runningKey{}, running{k.ID, string(k.Payload)})
+	r = withBody(r.WithContext(ctx), k.Body)
 	r.Header = r.Header.Clone()
 	r.Header.Del("Accept-Encoding") // the answer is replayed to clients that may accept less
 	m.next.ServeHTTP(rec, r)

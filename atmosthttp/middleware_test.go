@@ -216,6 +216,30 @@ func TestMethodsInLowerCase(t *testing.T) {
 	}
 }
 
+// Applied twice, the middleware does its work once: the inner one's key is held already, by the outer one.
+func TestTwice(t *testing.T) {
+	c := counting()
+	e := newEngine(t, atmost.Operation{})
+	h := wrap(t, e, atmosthttp.NoScope, atmosthttp.Options{}, wrap(t, e, atmosthttp.NoScope, atmosthttp.Options{Operation: "inner"}, c))
+	for _, replayed := range []string{"false", "true"} {
+		w := serve(h, post("k", "{}"))
+		if w.Code != http.StatusCreated || w.Body.String() != "{\"got\":\"{}\",\"run\":1}\n" || w.Header().Get("Idempotency-Replayed") != replayed {
+			t.Errorf("got %d %v %s", w.Code, w.Header(), w.Body)
+		}
+	}
+
+	// Another request that a handler makes, to a handler in the process, has a key of its own to hold.
+	inner := wrap(t, e, atmosthttp.NoScope, atmosthttp.Options{}, c)
+	h = wrap(t, e, atmosthttp.NoScope, atmosthttp.Options{}, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		for range 2 {
+			inner.ServeHTTP(httptest.NewRecorder(), post("of-its-own", "{}").WithContext(r.Context()))
+		}
+	}))
+	if w := serve(h, post("another", "{}")); w.Code != http.StatusOK || c.ran.Load() != 2 {
+		t.Errorf("got %d after %d runs", w.Code, c.ran.Load())
+	}
+}
+
 func TestScopes(t *testing.T) {
 	c := counting()
 	h := wrap(t, newEngine(t, atmost.Operation{}), atmosthttp.HeaderScope("x-tenant"), atmosthttp.Options{}, c)
