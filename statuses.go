@@ -5,7 +5,7 @@ import (
 	"net/http"
 )
 
-// Statuses says what the status of an HTTP response means for the operation that was answered with it. The zero Statuses knows
+// Statuses says what the head of an HTTP response means for the operation that was answered with it. The zero Statuses knows
 // nothing but the rules.
 type Statuses struct {
 	listed map[int]State
@@ -37,12 +37,16 @@ func NewStatuses(notExecuted, final []int) (Statuses, error) {
 	return Statuses{listed: m}, nil
 }
 
-// State is Completed for 2xx, Failed for 3xx, and 4xx but 408 and 499, and Unknown for all else, unless the status is listed.
-func (l Statuses) State(status int) State {
+// State is Completed for 2xx, Failed for 3xx, and 4xx but 408 and 499, and Unknown for all else, unless the status is listed; h is the
+// response's header. A response that says itself that it is not the last word is Unknown too: by an Idempotency-Retry that advises to ask
+// again, or, with 409, by Retry-After. So does an API that holds to keys answer while it processes the very request.
+func (l Statuses) State(status int, h http.Header) State {
 	if s, ok := l.listed[status]; ok {
 		return s
 	}
-	switch {
+	switch advice := Retry(h.Get("Idempotency-Retry")); {
+	case advice == RetrySameKey || advice == RetryPoll || status == http.StatusConflict && h.Get("Retry-After") != "":
+		return Unknown
 	case status == http.StatusRequestTimeout || status == 499: // 499: nginx, when its own client went away
 		return Unknown
 	case status >= 200 && status <= 299:

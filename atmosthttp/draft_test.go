@@ -152,6 +152,19 @@ func TestOutcomeUnknown(t *testing.T) {
 	}
 }
 
+// A 409 that tells when to ask again is not the request's result.
+func TestAConflictThatPasses(t *testing.T) {
+	c := &counted{do: func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Retry-After", "1")
+		w.WriteHeader(http.StatusConflict)
+	}}
+	h := wrap(t, newEngine(t, atmost.Operation{}), atmosthttp.NoScope, atmosthttp.Options{}, c)
+	if w := serve(h, post("k", "{}")); w.Code != http.StatusConflict || w.Header().Get("Retry-After") != "1" || w.Header().Get("Idempotency-Executed") != "unknown" {
+		t.Errorf("the first got %d %v", w.Code, w.Header())
+	}
+	isProblem(t, serve(h, post("k", "{}")), http.StatusConflict, "OUTCOME_UNKNOWN")
+}
+
 // Section 2.5: how long a key is kept is the service's to say; after that it is new, and before it a result may be gone.
 func TestExpiry(t *testing.T) {
 	clock := newClock()

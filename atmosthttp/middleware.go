@@ -199,8 +199,7 @@ func (m *middleware) perform(w http.ResponseWriter, r *http.Request, k Keyed, re
 	m.next.ServeHTTP(rec, r)
 	returned = true
 
-	kept := rec.end()
-	record, own, err := rep.ended(kept, rec.broken())
+	record, own, err := rep.ended(rec)
 	switch {
 	case rec.passing && (!own || rec.broken()):
 		panic(http.ErrAbortHandler) // what the client has is not to look like all of an answer

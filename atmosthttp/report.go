@@ -27,9 +27,10 @@ type report struct {
 // Where the outcome is not known, or nothing happened, there is nothing to be durable: the answer may be given also when the
 // report was not taken. Without one the lease ends, and the outcome is unknown. Nor is it known if the answer is broken: what is left of it is
 // not to be replayed as if it were whole.
-func (p report) ended(kept Response, broken bool) (r atmost.Record, own bool, err error) {
+func (p report) ended(rec *recorder) (r atmost.Record, own bool, err error) {
+	kept := rec.end()
 	status := strconv.Itoa(kept.Status)
-	state := p.statuses.State(kept.Status)
+	state := p.statuses.State(kept.Status, rec.sent)
 	switch {
 	case state == atmost.NotExecuted:
 		r, _ = p.failed(atmost.Failure{
@@ -39,7 +40,7 @@ func (p report) ended(kept Response, broken bool) (r atmost.Record, own bool, er
 		r, _ = p.failed(atmost.Failure{
 			Code: "HTTP_" + status, Message: "the handler answered " + status + "; the request may have been processed", Executed: atmost.ExecutedUnknown,
 		})
-	case broken:
+	case rec.broken():
 		state = atmost.Unknown
 		r, _ = p.failed(atmost.Failure{
 			Code: "HTTP_" + status, Message: "the handler answered " + status + ", and not with as many bytes as it announced; the request may have been processed",

@@ -96,6 +96,47 @@ func TestTheFirstCallerGetsWhatLaterOnesGet(t *testing.T) {
 	}
 }
 
+// The API holds to keys itself, and the first attempt's time is over before it answers. That it still processes that one is not its answer.
+func TestRetryBeforeAnAPIThatHoldsToKeys(t *testing.T) {
+	started, goOn, charged := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	var state atomic.Value
+	a := &api{do: func(w http.ResponseWriter, _ *http.Request) {
+		switch state.Swap("charging") {
+		case nil:
+			close(started)
+			<-goOn
+			state.Store("charged")
+			close(charged)
+		case "charging":
+			w.Header().Set("Retry-After", "1")
+			w.Header().Set("Idempotency-Retry", "poll")
+			w.WriteHeader(http.StatusConflict)
+		default:
+			w.WriteHeader(http.StatusCreated)
+			_, _ = fmt.Fprint(w, "charge 1")
+		}
+	}}
+	srv := start(t, a, func(c *gateway.Config) {
+		c.Route.Operation.OnUnknown = atmost.RetryUnknown
+		c.Route.Operation.Timeout = 300 * time.Millisecond
+	})
+	post := func() answer { return send(t, srv, "POST", "/", "1", "Idempotency-Key", "k") }
+	first := make(chan answer)
+	go func() { first <- post() }()
+	<-started
+	(<-first).isProblem(t, http.StatusServiceUnavailable, "EXECUTION_NOT_STARTED")
+	if again := post(); again.StatusCode != http.StatusConflict || again.Header.Get("Idempotency-Executed") != "unknown" {
+		t.Errorf("while it is processed: %d %v", again.StatusCode, again.Header)
+	}
+	close(goOn)
+	<-charged
+	for range 2 {
+		if last := post(); last.StatusCode != http.StatusCreated || last.body != "charge 1" {
+			t.Errorf("in the end: %d %s", last.StatusCode, last.body)
+		}
+	}
+}
+
 // startOver runs a gateway in front of h, over a store and by a clock.
 func startOver(t *testing.T, h http.Handler, store atmost.Store, clock atmost.Clock, change func(*gateway.Config)) *httptest.Server {
 	t.Helper()

@@ -107,6 +107,34 @@ func TestStatuses(t *testing.T) {
 	}
 }
 
+// An answer that says that it is not final is not taken for that, whatever its status, unless that is listed.
+func TestAnswersThatAreNotFinal(t *testing.T) {
+	for _, tc := range []struct {
+		status      int
+		name, value string
+		want        atmost.State
+	}{
+		{409, "Retry-After", "1", atmost.Unknown},
+		{409, "Idempotency-Retry", "poll", atmost.Unknown},
+		{202, "Idempotency-Retry", "poll", atmost.Unknown}, // as the service itself answers what it still executes
+		{404, "Idempotency-Retry", "same-key", atmost.Unknown},
+		{410, "Idempotency-Retry", "no", atmost.Failed},
+		{200, "Retry-After", "1", atmost.Completed},
+		{422, "Retry-After", "1", atmost.Failed},
+		{429, "Idempotency-Retry", "same-key", atmost.NotExecuted},
+		{423, "Idempotency-Retry", "poll", atmost.Failed},
+	} {
+		srv := start(t, "http", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set(tc.name, tc.value)
+			w.WriteHeader(tc.status)
+		}))
+		u := newUpstream(t, srv.URL, func(c *Config) { c.NotExecutedStatus, c.FinalStatus = []int{429}, []int{423} })
+		if o := u.Execute(t.Context(), anAttempt); o.State != tc.want {
+			t.Errorf("%d with %s: %s is %v, want %v", tc.status, tc.name, tc.value, o.State, tc.want)
+		}
+	}
+}
+
 // What comes instead of a proper answer.
 func TestAnswersOfBadUpstreams(t *testing.T) {
 	const (

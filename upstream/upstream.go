@@ -31,7 +31,7 @@ var (
 // even a byte of the request, and tells how that ended:
 //   - not executed, when not one byte of the request left, or the answer's status is in NotExecutedStatus;
 //   - completed on 2xx, failed on 3xx, 4xx but 408 and 499, and what FinalStatus lists, once the whole answer was read,
-//     or as much of it as shows that it is over MaxResult;
+//     or as much of it as shows that it is over MaxResult, unless it says that it is not final (atmost.Statuses);
 //   - unknown otherwise.
 func (u *Upstream) Execute(ctx context.Context, a atmost.Attempt) atmost.Outcome {
 	began := time.Now()
@@ -89,7 +89,7 @@ func (u *Upstream) answer(ctx context.Context, began time.Time, resp *http.Respo
 
 // outcome is what a response's status says.
 func (u *Upstream) outcome(resp *http.Response) atmost.Outcome {
-	state := u.statuses.State(resp.StatusCode)
+	state := u.statuses.State(resp.StatusCode, resp.Header)
 	return atmost.Outcome{State: state, UpstreamStatus: resp.StatusCode, Message: answered(state, resp.StatusCode)}
 }
 
