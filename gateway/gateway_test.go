@@ -409,6 +409,39 @@ func TestTrailersOfARequest(t *testing.T) {
 	}
 }
 
+// The trailers that a request announces pass through with it, while its body still comes.
+func TestTrailersThatPassThrough(t *testing.T) {
+	began, sent := make(chan struct{}), make(chan http.Header, 1)
+	srv := start(t, &api{do: func(_ http.ResponseWriter, r *http.Request) {
+		_, _ = io.ReadFull(r.Body, make([]byte, 3))
+		began <- struct{}{}
+		_, _ = io.Copy(io.Discard, r.Body)
+		sent <- r.Trailer
+	}}, nil)
+	for _, method := range []string{"GET", "POST"} {
+		body, rest := io.Pipe()
+		r, err := http.NewRequestWithContext(t.Context(), method, srv.URL, body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Trailer = http.Header{"X-Sum": nil, "X-Other": nil, "X-Unset": nil, "Idempotency-Fence": {"9"}}
+		go func() {
+			_, _ = io.WriteString(rest, "one")
+			<-began
+			r.Trailer["X-Sum"], r.Trailer["X-Other"] = []string{"1", "2"}, []string{"3"}
+			_ = rest.Close()
+		}()
+		resp, err := srv.Client().Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+		if diff := cmp.Diff(http.Header{"X-Sum": {"1", "2"}, "X-Other": {"3"}, "X-Unset": nil}, <-sent); diff != "" {
+			t.Errorf("%s: %s", method, diff)
+		}
+	}
+}
+
 // A websocket's upgrade passes through, and then bytes in both directions.
 func TestUpgrade(t *testing.T) {
 	a := &api{do: func(w http.ResponseWriter, r *http.Request) {
