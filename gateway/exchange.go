@@ -46,8 +46,8 @@ func (x *exchange) take() *answer {
 	return x.own
 }
 
-// outbound is r as the upstream gets it, but for its body. What is only between the caller and the gateway is left out, and so is
-// Accept-Encoding: the answer is replayed to callers who may accept less.
+// outbound is r, whose body was read, as the upstream gets it, but for that body. What is only between the caller and the gateway is left
+// out, and so is Accept-Encoding: the answer is replayed to callers who may accept less.
 func (g *Gateway) outbound(r *http.Request) *http.Request {
 	out := r.Clone(context.WithoutCancel(r.Context()))
 	endToEnd(out.Header)
@@ -57,7 +57,7 @@ func (g *Gateway) outbound(r *http.Request) *http.Request {
 	if _, has := out.Header["User-Agent"]; !has {
 		out.Header.Set("User-Agent", "") // net/http would send its own
 	}
-	out.Body, out.TransferEncoding, out.Trailer, out.Close, out.RequestURI = nil, nil, nil, false, ""
+	out.Body, out.TransferEncoding, out.Trailer, out.Close, out.RequestURI = nil, nil, g.trailers(r), false, ""
 	g.rewrite(&httputil.ProxyRequest{In: r, Out: out})
 	return out
 }

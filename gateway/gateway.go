@@ -61,13 +61,14 @@ type Route struct {
 
 // Gateway is made before the engine that it needs: that is given the gateway's Operations.
 type Gateway struct {
-	target   *url.URL
-	maxBody  int64
-	read     time.Duration
-	fallback *route
-	routes   []*route
-	proxy    *httputil.ReverseProxy
-	plain    *http.Transport
+	target      *url.URL
+	scopeHeader string
+	maxBody     int64
+	read        time.Duration
+	fallback    *route
+	routes      []*route
+	proxy       *httputil.ReverseProxy
+	plain       *http.Transport
 }
 
 // operationName is the name of the operation of what no route matches; those of routes have their path after a colon.
@@ -85,7 +86,9 @@ func New(c Config) (*Gateway, error) {
 	if target.RawQuery != "" {
 		return nil, errors.New("upstream: it has a query; those of requests are passed on")
 	}
-	g := &Gateway{target: target, maxBody: cmp.Or(c.MaxBody, atmosthttp.DefaultMaxBody), read: c.ReadTimeout}
+	g := &Gateway{
+		target: target, scopeHeader: http.CanonicalHeaderKey(c.ScopeHeader), maxBody: cmp.Or(c.MaxBody, atmosthttp.DefaultMaxBody), read: c.ReadTimeout,
+	}
 	if g.fallback, err = g.newRoute(operationName, c.Route, c); err != nil {
 		return nil, err
 	}

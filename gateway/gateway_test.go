@@ -374,6 +374,97 @@ func TestStreamingAndTrailers(t *testing.T) {
 	}
 }
 
+// A request's trailers reach the upstream with the one request that it gets. Those that it could take for what headers say do not.
+func TestTrailersOfARequest(t *testing.T) {
+	type request struct {
+		body    string
+		trailer http.Header
+	}
+	sent := make(chan request, 2)
+	a := &api{do: func(_ http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		sent <- request{string(body), r.Trailer}
+	}}
+	srv := start(t, a, func(c *gateway.Config) { c.ScopeHeader, c.Route.Methods = "x-tenant", []string{"POST", "DELETE"} })
+	for name, tc := range map[string]struct {
+		method, chunks, body string
+		trailers             string
+		want                 http.Header
+	}{
+		"a body":                  {"POST", "3\r\none\r\n", "one", "X-Sum: 1\r\nX-Sum: 2\r\n", http.Header{"X-Sum": {"1", "2"}}},
+		"no body":                 {"POST", "", "", "X-Sum: 1\r\n", http.Header{"X-Sum": {"1"}}},
+		"no body, DELETE":         {"DELETE", "", "", "X-Sum: 1\r\n", http.Header{"X-Sum": {"1"}}},
+		"not announced":           {"POST", "3\r\none\r\n", "one", "X-Sum: 1\r\nX-More: 2\r\n", http.Header{"X-Sum": {"1"}, "X-More": {"2"}}},
+		"announced, and not sent": {"POST", "3\r\none\r\n", "one", "", nil},
+		"forged": {
+			"POST", "3\r\none\r\n", "one", "X-Sum: 1\r\nX-Tenant: t2\r\nIdempotency-Fence: 9\r\nIdempotency-Key: x\r\nAuthorization: x\r\nContent-Length: 7\r\n" +
+				"Transfer-Encoding: chunked\r\nX-Forwarded-For: x\r\nForwarded: x\r\nHost: x\r\nCookie: x\r\nX Sum: 3\r\n",
+			http.Header{"X-Sum": {"1"}},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			conn, err := net.Dial("tcp", srv.Listener.Addr().String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+			answers := bufio.NewReader(conn)
+			for _, replayed := range []string{"false", "true"} {
+				_, _ = fmt.Fprintf(conn, "%s / HTTP/1.1\r\nHost: x\r\nIdempotency-Key: %x\r\nX-Tenant: t1\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n%s0\r\n%s\r\n",
+					tc.method, name, tc.chunks, tc.trailers)
+				resp, err := http.ReadResponse(answers, nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if resp.StatusCode != http.StatusOK || resp.Header.Get("Idempotency-Replayed") != replayed {
+					t.Errorf("got %d %v", resp.StatusCode, resp.Header)
+				}
+			}
+			got := <-sent
+			if diff := cmp.Diff(tc.want, got.trailer); diff != "" || got.body != tc.body {
+				t.Errorf("the body %q, and the trailers %s", got.body, diff)
+			}
+		})
+	}
+	if n := a.effects.Load(); n != 6 {
+		t.Errorf("%d effects, want 6", n)
+	}
+}
+
+// The trailers that a request announces pass through with it, while its body still comes.
+func TestTrailersThatPassThrough(t *testing.T) {
+	began, sent := make(chan struct{}), make(chan http.Header, 1)
+	srv := start(t, &api{do: func(_ http.ResponseWriter, r *http.Request) {
+		_, _ = io.ReadFull(r.Body, make([]byte, 3))
+		began <- struct{}{}
+		_, _ = io.Copy(io.Discard, r.Body)
+		sent <- r.Trailer
+	}}, nil)
+	for _, method := range []string{"GET", "POST"} {
+		body, rest := io.Pipe()
+		r, err := http.NewRequestWithContext(t.Context(), method, srv.URL, body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Trailer = http.Header{"X-Sum": nil, "X-Other": nil, "X-Unset": nil, "Idempotency-Fence": {"9"}}
+		go func() {
+			_, _ = io.WriteString(rest, "one")
+			<-began
+			r.Trailer["X-Sum"], r.Trailer["X-Other"] = []string{"1", "2"}, []string{"3"}
+			_ = rest.Close()
+		}()
+		resp, err := srv.Client().Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+		if diff := cmp.Diff(http.Header{"X-Sum": {"1", "2"}, "X-Other": {"3"}, "X-Unset": nil}, <-sent); diff != "" {
+			t.Errorf("%s: %s", method, diff)
+		}
+	}
+}
+
 // A websocket's upgrade passes through, and then bytes in both directions.
 func TestUpgrade(t *testing.T) {
 	a := &api{do: func(w http.ResponseWriter, r *http.Request) {

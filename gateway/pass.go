@@ -1,6 +1,8 @@
 package gateway
 
 import (
+	"io"
+	"maps"
 	"net/http"
 	"net/http/httputil"
 	"sync"
@@ -38,6 +40,26 @@ func (g *Gateway) rewrite(r *httputil.ProxyRequest) {
 			r.Out.Header[name] = values
 		}
 	}
+	if r.Out.Body != nil && len(r.In.Trailer) > 0 {
+		maps.DeleteFunc(r.Out.Trailer, func(name string, _ []string) bool { return !g.mayTrail(name) })
+		r.Out.Body = trailed{r.Out.Body, r}
+	}
+}
+
+// trailed is a body that passes on the trailers that were announced before it: what they say is known at its end.
+type trailed struct {
+	io.ReadCloser
+	of *httputil.ProxyRequest
+}
+
+func (b trailed) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err == io.EOF {
+		for name := range b.of.Out.Trailer {
+			b.of.Out.Trailer[name] = b.of.In.Trailer[name]
+		}
+	}
+	return n, err
 }
 
 // transports sends what is safe to send twice by net/http, which does so after a lost connection, and everything else once.

@@ -22,9 +22,9 @@ type Answer struct {
 	Rest io.ReadCloser
 }
 
-// Forward makes the attempt a with a request of somebody else's: r but for its body, which is body. It calls the upstream as Execute
-// does, and judges what happened in the same way, but of the request it sets only the headers that say which attempt it is, and of
-// the answer it makes no result. That is returned, whatever its status, if it came to its end or is too large to be kept: else it is nil.
+// Forward makes the attempt a with a request of somebody else's: r but for its body, which is body, and has r's trailers after it. It
+// calls the upstream as Execute does, and judges what happened in the same way, but of the request it sets only the headers that say
+// which attempt it is, and of the answer it makes no result. That is returned, whatever its status, if it came to its end or is too large to be kept: else it is nil.
 func (u *Upstream) Forward(ctx context.Context, a atmost.Attempt, r *http.Request, body []byte) (*Answer, atmost.Outcome) {
 	began := time.Now()
 	// What is too large to keep may be read after the attempt has ended, and with it ctx.
@@ -32,6 +32,9 @@ func (u *Upstream) Forward(ctx context.Context, a atmost.Attempt, r *http.Reques
 	defer context.AfterFunc(ctx, func() { cancel(context.Cause(ctx)) })()
 	r = r.WithContext(reading)
 	r.Header, r.ContentLength = r.Header.Clone(), int64(len(body))
+	if len(r.Trailer) > 0 { // which HTTP/1.1 knows only after a body whose length was not told
+		r.ContentLength, r.TransferEncoding = -1, []string{"chunked"}
+	}
 	u.identify(r.Header, a)
 	resp, o := u.call(ctx, began, r, body)
 	if resp == nil {

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/atmost-dev/atmost"
 )
 
@@ -29,5 +31,33 @@ func TestForwardHandsOverWhatIsTooLarge(t *testing.T) {
 	}
 	if err := answer.Rest.Close(); err != nil {
 		t.Error(err)
+	}
+}
+
+// Trailers are sent after any body, also after one of no bytes, and with methods that mostly have none.
+func TestForwardSendsTrailers(t *testing.T) {
+	for _, proto := range []string{"http", "h2"} {
+		for _, method := range []string{http.MethodPost, http.MethodDelete} {
+			for _, body := range []string{"payload", ""} {
+				t.Run(proto+" "+method+" "+body, func(t *testing.T) {
+					sent := make(chan http.Header, 1)
+					srv := start(t, proto, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+						if got, err := io.ReadAll(r.Body); string(got) != body || err != nil {
+							t.Errorf("got the body %q, %v", got, err)
+						}
+						sent <- r.Trailer
+					}))
+					u := newUpstream(t, srv.URL, func(c *Config) { c.Transport, c.Method = newTransport(t, srv), method })
+					r := u.request(t.Context(), anAttempt)
+					r.Trailer = http.Header{"X-Sum": {"1", "2"}}
+					if answer, o := u.Forward(t.Context(), anAttempt, r, []byte(body)); answer == nil {
+						t.Fatalf("got %+v", o)
+					}
+					if diff := cmp.Diff(r.Trailer, <-sent); diff != "" {
+						t.Error(diff)
+					}
+				})
+			}
+		}
 	}
 }

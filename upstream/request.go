@@ -58,10 +58,11 @@ func (u *Upstream) forwardedKey(id atmost.ID) string {
 	return id.ForwardedKey()
 }
 
-// inMemory is a body of which net/http can tell that reading it never blocks, so that it sends it in one packet with the
-// header. Closing it does nothing: it can be read to its end whatever was closed before.
-func inMemory(payload []byte) io.ReadCloser {
-	if len(payload) == 0 {
+// inMemory is a body for r of which net/http can tell that reading it never blocks, so that it sends it in one packet with the
+// header. Closing it does nothing: it can be read to its end whatever was closed before. It is nil if there is nothing to send, after
+// it neither.
+func inMemory(r *http.Request, payload []byte) io.ReadCloser {
+	if len(payload) == 0 && len(r.Trailer) == 0 {
 		return nil
 	}
 	return io.NopCloser(bytes.NewReader(payload))

@@ -125,12 +125,12 @@ const maxStale = 3
 // others, and in the end a new one: that the server has closed what was kept for long says nothing about the request.
 func (t *Transport) sendAnew(r *http.Request, payload []byte, connected func()) (*http.Response, error) {
 	for range maxStale {
-		resp, err := send(t.base, r, inMemory(payload), connected)
+		resp, err := send(t.base, r, inMemory(r, payload), connected)
 		if !errors.Is(err, errStale) || r.Context().Err() != nil {
 			return resp, err
 		}
 	}
-	return send(t.fresh, r, inMemory(payload), connected)
+	return send(t.fresh, r, inMemory(r, payload), connected)
 }
 
 // send sends r once by rt, with the given body, which nil stands for none, and calls connected, unless it is nil, when it

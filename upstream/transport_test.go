@@ -113,19 +113,26 @@ func sendings() map[string]func(*testing.T, *Transport) http.RoundTripper {
 	return map[string]func(*testing.T, *Transport) http.RoundTripper{
 		"RoundTrip": func(_ *testing.T, tr *Transport) http.RoundTripper { return tr },
 		"Forward": func(t *testing.T, tr *Transport) http.RoundTripper {
-			return forwarding{newUpstream(t, "http://x", func(c *Config) { c.Transport = tr })}
+			return forwarding{newUpstream(t, "http://x", func(c *Config) { c.Transport = tr }), nil}
+		},
+		"Forward with trailers": func(t *testing.T, tr *Transport) http.RoundTripper {
+			return forwarding{newUpstream(t, "http://x", func(c *Config) { c.Transport = tr }), http.Header{"X-Sum": {"1"}}}
 		},
 	}
 }
 
 // forwarding is Forward as a RoundTripper.
-type forwarding struct{ *Upstream }
+type forwarding struct {
+	*Upstream
+	trailers http.Header
+}
 
 func (f forwarding) RoundTrip(r *http.Request) (*http.Response, error) {
 	var body []byte
 	if r.Body != nil {
 		body, _ = io.ReadAll(r.Body)
 	}
+	r.Trailer = f.trailers
 	answer, o := f.Forward(r.Context(), anAttempt, r, body)
 	switch {
 	case answer != nil:

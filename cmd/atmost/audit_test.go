@@ -15,13 +15,17 @@ type audit struct {
 	terminal map[string]string // status and body, by key
 	born     map[string]int    // in which process's life the terminal answer was first given
 	unknown  map[string]bool   // keys of which a client was told OUTCOME_UNKNOWN
+	recorded map[string]bool   // keys of which a client was told something that makes them known for good
+	first    map[string]bool   // keys whose outcome a client was told as its own
 	wrong    []string
 	outages  bool // the store may be away, so that requests are refused
-	figures  struct{ answers, replays, acrossRestarts, declined, refused int }
+	figures  struct{ answers, replays, acrossRestarts, declined, refused, notExecuted, mismatches int }
 }
 
 func newAudit() *audit {
-	return &audit{terminal: map[string]string{}, born: map[string]int{}, unknown: map[string]bool{}}
+	return &audit{
+		terminal: map[string]string{}, born: map[string]int{}, unknown: map[string]bool{}, recorded: map[string]bool{}, first: map[string]bool{},
+	}
 }
 
 func (a *audit) complain(format string, args ...any) {
@@ -43,9 +47,17 @@ func (a *audit) note(key, before string, p reply, life int) (done bool) {
 	a.figures.answers++
 	said := fmt.Sprintf("%d %s", p.status, p.body)
 	terminal := p.status == http.StatusOK || p.status == http.StatusFailedDependency
+	a.recorded[key] = a.recorded[key] || answerOf(p, nil) != answeredRefusal
+	if terminal && p.header.Get("Idempotency-Replayed") == "false" {
+		if a.first[key] {
+			a.complain("I5: key %s was answered twice as if for the first time", key)
+		}
+		a.first[key] = true
+	}
 	switch {
 	case before != "" && said != before && !(a.outages && answerOf(p, nil) == answeredRefusal):
 		a.complain("I2: key %s was answered %q, and later %q", key, before, said)
+		return true
 	case terminal && a.terminal[key] == "":
 		a.terminal[key], a.born[key] = said, life
 		if p.status != http.StatusOK {
@@ -63,6 +75,7 @@ func (a *audit) note(key, before string, p reply, life int) (done bool) {
 		return true
 	case p.status == http.StatusAccepted:
 	case p.status == http.StatusServiceUnavailable && strings.Contains(p.body, "EXECUTION_NOT_STARTED"):
+		a.figures.notExecuted++
 	case a.outages && p.status == http.StatusServiceUnavailable && strings.Contains(p.body, "STORE_UNAVAILABLE"):
 		a.figures.refused++
 	default:
@@ -70,6 +83,23 @@ func (a *audit) note(key, before string, p reply, life int) (done bool) {
 		return true
 	}
 	return terminal
+}
+
+// isRecorded reports whether key can have no other payload any more.
+func (a *audit) isRecorded(key string) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.recorded[key]
+}
+
+// noteMismatch judges the answer to a request that had the key of another.
+func (a *audit) noteMismatch(key string, p reply) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.figures.mismatches++
+	if p.status != http.StatusUnprocessableEntity || !strings.Contains(p.body, "PAYLOAD_MISMATCH") {
+		a.complain("G4: key %s was sent with another payload, and answered %d %s", key, p.status, p.body)
+	}
 }
 
 // settled counts the keys whose outcome was unknown until a probe settled it, held those of which nobody settled it.
@@ -86,17 +116,21 @@ func (a *audit) countUnknown(probed bool) (n int) {
 }
 
 // close compares what clients were told with what is in the ledger, once every key has had its last answer.
-func (a *audit) close(t *testing.T, keys []string, last map[string]reply, effects map[string]int) {
+func (a *audit) close(t *testing.T, keys []string, last map[string]reply, effects map[string][]string) {
 	t.Helper()
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for _, key := range keys {
-		n, status := effects[key], last[key].status
+		n, status := len(effects[key]), last[key].status
 		switch {
 		case n > 1:
 			a.complain("I6: key %s had %d effects", key, n)
 		case status == http.StatusOK && n != 1:
 			a.complain("I6: key %s is completed with %d effects", key, n)
+		case n == 1 && !strings.Contains(effects[key][0], payloadOf(key)):
+			a.complain("G4: key %s had the effect %s", key, effects[key][0])
+		case status == http.StatusOK && !strings.Contains(last[key].body, effects[key][0]):
+			a.complain("I5: key %s had the effect %s, and is answered %q", key, effects[key][0], last[key].body)
 		case status == http.StatusFailedDependency && n != 0:
 			a.complain("I6: key %s is failed with %d effects", key, n)
 		case status == http.StatusConflict && isProbed(key):
@@ -105,9 +139,9 @@ func (a *audit) close(t *testing.T, keys []string, last map[string]reply, effect
 			a.complain("I6: key %s was unknown, and is now answered %d though nobody settled it", key, status)
 		}
 	}
-	for key, n := range effects {
+	for key, results := range effects {
 		if _, asked := last[key]; !asked {
-			a.complain("I6: key %s had %d effects, and nobody knows it", key, n)
+			a.complain("I6: key %s had %d effects, and nobody knows it", key, len(results))
 		}
 	}
 	for _, w := range a.wrong {
@@ -125,11 +159,15 @@ func operationOf(key string) string {
 	return "held"
 }
 
-// ask sends the request that belongs to key.
-func ask(ctx context.Context, client *http.Client, url, key string) (reply, error) {
-	return post(ctx, client, url, key, bodyOf(key), "wait=2")
+// ask sends the request that belongs to key, but for its payload.
+func ask(ctx context.Context, client *http.Client, url, key, payload string) (reply, error) {
+	return post(ctx, client, url, key, bodyWith(key, payload), "wait=2")
 }
 
-func bodyOf(key string) string {
-	return `{"operation":"` + operationOf(key) + `","payload":{"for":"` + key + `"}}`
+func bodyOf(key string) string { return bodyWith(key, payloadOf(key)) }
+
+func bodyWith(key, payload string) string {
+	return `{"operation":"` + operationOf(key) + `","payload":` + payload + `}`
 }
+
+func payloadOf(key string) string { return `{"for":"` + key + `"}` }

@@ -25,12 +25,37 @@ type clientele struct {
 	tries int
 	// fresh is how many of a hundred requests are about new keys.
 	fresh int
+	// meddlers is how many of a hundred requests come after one that has the same key and another payload.
+	meddlers int
+	// send has a service asked about key, with a payload.
+	send func(ctx context.Context, client *http.Client, url, key, payload string) (reply, error)
+	moments
 
 	mu    sync.Mutex
 	keys  []string
 	calls atomic.Int64
-	left  atomic.Int64 // steps until the next moment
-	due   chan struct{}
+}
+
+// moments are when something may happen to a process: some steps of others away.
+type moments struct {
+	left atomic.Int64
+	due  chan struct{}
+}
+
+func newMoments() moments { return moments{due: make(chan struct{}, 1)} }
+
+// step is one of them.
+func (m *moments) step() {
+	if m.left.Add(-1) == 0 {
+		m.due <- struct{}{}
+	}
+}
+
+// after waits for the moment that is some steps away.
+func (m *moments) after(t *testing.T, steps int) {
+	t.Helper()
+	m.left.Store(int64(steps))
+	await(t, m.due)
 }
 
 // place is a process that can be asked.
@@ -42,22 +67,8 @@ type place struct {
 func newClientele(seed uint64, size int) *clientele {
 	return &clientele{
 		seed: seed, size: size, fresh: 50, client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: size}},
-		audit: newAudit(), history: newHistory(), due: make(chan struct{}, 1),
+		audit: newAudit(), history: newHistory(), send: ask, moments: newMoments(),
 	}
-}
-
-// step is one of the moments at which something may happen to the service.
-func (c *clientele) step() {
-	if c.left.Add(-1) == 0 {
-		c.due <- struct{}{}
-	}
-}
-
-// after waits for a moment some steps away.
-func (c *clientele) after(t *testing.T, steps int) {
-	t.Helper()
-	c.left.Store(int64(steps))
-	await(t, c.due)
 }
 
 // gather starts the clients. What it returns has them finish what they are at, and waits for that.
@@ -108,6 +119,9 @@ func (c *clientele) drive(ctx context.Context, random *rand.Rand, key string) {
 			return
 		}
 		c.step()
+		if c.audit.isRecorded(key) && random.IntN(100) < c.meddlers {
+			c.meddle(context.WithoutCancel(ctx), at, key)
+		}
 		// Not ctx: what was asked is waited for.
 		p, done, err := c.ask(context.WithoutCancel(ctx), at, key)
 		if err != nil {
@@ -136,12 +150,19 @@ func pause(ctx context.Context) {
 func (c *clientele) ask(ctx context.Context, at place, key string) (reply, bool, error) {
 	before := c.audit.known(key)
 	told := c.history.ask(key)
-	p, err := ask(ctx, c.client, at.url, key)
+	p, err := c.send(ctx, c.client, at.url, key, payloadOf(key))
 	told(p, err)
 	if err != nil {
 		return p, false, err
 	}
 	return p, c.audit.note(key, before, p, at.life), nil
+}
+
+// meddle asks for something else under a key that has a record.
+func (c *clientele) meddle(ctx context.Context, at place, key string) {
+	if p, err := c.send(ctx, c.client, at.url, key, `{"for":"somebody else"}`); err == nil {
+		c.audit.noteMismatch(key, p)
+	}
 }
 
 // settle asks for every key until its answer is the last one, and returns these.
@@ -172,6 +193,7 @@ func (c *clientele) settle(t *testing.T) map[string]reply {
 // figures sums up the run.
 func (c *clientele) figures() string {
 	f, settled, held := c.audit.figures, c.audit.settled(), c.audit.held()
-	return fmt.Sprintf("%d keys, %d answers, %d replays (%d of another process's answer), %d declined, %d refused, %d unknown and settled by a probe, %d unknown and held",
-		len(c.keys), f.answers, f.replays, f.acrossRestarts, f.declined, f.refused, settled, held)
+	return fmt.Sprintf("%d keys, %d answers, %d replays (%d of another process's answer), %d declined, %d not executed, %d refused, %d of them for another payload, "+
+		"%d unknown and settled by a probe, %d unknown and held",
+		len(c.keys), f.answers, f.replays, f.acrossRestarts, f.declined, f.notExecuted, f.refused+f.mismatches, f.mismatches, settled, held)
 }

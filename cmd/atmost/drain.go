@@ -85,7 +85,7 @@ func (p *program) Close() {
 		}
 	}
 	p.transport.CloseIdleConnections()
-	if p.gateway != nil {
-		p.gateway.Close()
+	if g := p.gateway.Load(); g != nil {
+		g.Close()
 	}
 }

@@ -245,7 +245,7 @@ func (a *assembly) close(t *testing.T, disperse func()) {
 	a.ledger.becalm()
 	disperse()
 	last := a.settle(t)
-	a.audit.close(t, a.keys, last, a.ledger.count(t))
+	a.audit.close(t, a.keys, last, a.ledger.effects(t))
 	a.history.linearizable(t)
 	t.Log(a.figures())
 	a.client.CloseIdleConnections()

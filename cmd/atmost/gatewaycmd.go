@@ -11,6 +11,7 @@ func gatewayCommand(p process) *cobra.Command {
 	c := &cobra.Command{
 		Use: "gateway", Short: "Run the gateway alone", Args: noArguments,
 		Long: "Runs the reverse proxy of the configuration's section gateway, without the service's own API, until SIGTERM or SIGINT.\n" +
+			"SIGHUP reloads its routes from the file.\n" +
 			"With that section, serve runs both.",
 	}
 	flags := slices.DeleteFunc(slices.Collect(maps.Keys(serveFlags())), func(name string) bool { return name == "listen" })

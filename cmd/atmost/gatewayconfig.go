@@ -170,6 +170,34 @@ func (r route) build(transport *upstream.Transport, log *slog.Logger) gateway.Ro
 	}
 }
 
+// operations are the configurations of the gateway's operations, by name: of each route, and, of all that no route matches, g itself.
+func (g gatewayConfig) operations() map[string]gatewayConfig {
+	all := map[string]gatewayConfig{"gateway": g}
+	for _, r := range g.Routes {
+		all["gateway:"+r.Path] = gatewayConfig{Route: r}
+	}
+	return all
+}
+
+// changedIn are the names of the settings that differ, and routes if those that both have come in another order.
+func (g gatewayConfig) changedIn(after gatewayConfig) []string {
+	names := changed(gatewaySettings(), &g, &after)
+	if !slices.Equal(g.pathsIn(after), after.pathsIn(g)) {
+		names = append(names, "routes")
+	}
+	return names
+}
+
+// pathsIn are the paths of the routes that other has too.
+func (g gatewayConfig) pathsIn(other gatewayConfig) (paths []string) {
+	for _, r := range g.Routes {
+		if slices.ContainsFunc(other.Routes, func(o route) bool { return o.Path == r.Path }) {
+			paths = append(paths, r.Path)
+		}
+	}
+	return paths
+}
+
 func renderGateway(g gatewayConfig) *yaml.Node {
 	n := mapping()
 	table(n, gatewaySettings(), &g)

@@ -125,7 +125,7 @@ func TestDatabaseRestarted(t *testing.T) {
 // refuse asks an instance whose database is away, and expects to be told so.
 func (a *assembly) refuse(t *testing.T, m *instance, key string) {
 	t.Helper()
-	p, err := ask(context.WithoutCancel(t.Context()), a.client, m.url(), key)
+	p, err := ask(context.WithoutCancel(t.Context()), a.client, m.url(), key, payloadOf(key))
 	if err != nil {
 		t.Error(err)
 		return

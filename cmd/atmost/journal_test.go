@@ -64,6 +64,13 @@ func (j *journal) wait(t *testing.T, msg string) logLine {
 	}
 }
 
+// clear forgets what was logged.
+func (j *journal) clear() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.lines = nil
+}
+
 func (j *journal) text() string {
 	j.mu.Lock()
 	defer j.mu.Unlock()

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"math/rand/v2"
 	"net"
 	"net/http/httptest"
@@ -17,9 +16,10 @@ import (
 // killing is a service that is killed again and again, while clients do not let that disturb it.
 type killing struct {
 	*clientele
-	url  string
-	file string
-	log  *journal
+	command string // of the program
+	url     string
+	file    string
+	log     *journal
 
 	mu   sync.Mutex
 	up   chan struct{} // closed while the service is up
@@ -43,16 +43,57 @@ func TestKill(t *testing.T) {
 	if testing.Short() {
 		kills = 5
 	}
-	k := &killing{clientele: newClientele(seed, 16), log: newJournal(), up: make(chan struct{})}
-	k.reach = k.whenUp
-	defer k.client.CloseIdleConnections()
+	k := newKilling(t, seed, "serve", 16)
 	l := newLedger(t, seed, k.step)
 	upstream := httptest.NewServer(l)
 	defer upstream.Close()
-	k.configure(t, upstream.URL)
+	address := freeAddress(t)
+	k.configure(t, address, "listen: "+address+"\nadmin: ''\n"+operationsAt(upstream.URL))
 
+	last := k.survive(t, kills, l.becalm)
+	k.audit.close(t, k.keys, last, l.effects(t))
+	k.history.linearizable(t)
+	k.report(t, kills)
+}
+
+// newKilling has clients for a service that is run by a command of the program.
+func newKilling(t *testing.T, seed uint64, command string, clients int) *killing {
+	k := &killing{clientele: newClientele(seed, clients), command: command, log: newJournal(), up: make(chan struct{})}
+	k.reach, k.meddlers = k.whenUp, 10
+	t.Cleanup(k.client.CloseIdleConnections)
+	return k
+}
+
+// freeAddress is one that nobody listens on, for a process that is to have the same one in each of its lives.
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := free.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return free.Addr().String()
+}
+
+// configure writes the configuration of a service at address, with a store that stays the same across restarts.
+func (k *killing) configure(t *testing.T, address, text string) {
+	t.Helper()
+	dir := t.TempDir()
+	k.url, k.file = "http://"+address, filepath.Join(dir, "atmost.yaml")
+	text += "\nstore: pebble:" + filepath.Join(dir, "store") + "\n"
+	if err := os.WriteFile(k.file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// survive has the clients ask while the service is killed so many times, at random moments. Then becalm has the upstream behave,
+// and every key is asked for until its answer is the last one; these are returned.
+func (k *killing) survive(t *testing.T, kills int, becalm func()) map[string]reply {
+	t.Helper()
 	disperse := k.gather()
-	random := rand.New(rand.NewPCG(seed, 1000))
+	random := rand.New(rand.NewPCG(k.seed, 1000))
 	service := k.start(t)
 	for range kills {
 		k.after(t, 20+random.IntN(240))
@@ -60,46 +101,18 @@ func TestKill(t *testing.T) {
 		service.kill()
 		service = k.start(t)
 	}
-	l.becalm()
+	becalm()
 	disperse()
 	last := k.settle(t)
 	if err := service.stop(); err != nil {
 		t.Errorf("the service ended with %v", err)
 	}
-	k.audit.close(t, k.keys, last, l.count(t))
-	k.history.linearizable(t)
-	k.report(t, kills)
-}
-
-// configure writes a configuration with a port and a directory that stay the same across restarts.
-func (k *killing) configure(t *testing.T, upstream string) {
-	t.Helper()
-	free, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := free.Addr().String()
-	if err := free.Close(); err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
-	k.url, k.file = "http://"+address, filepath.Join(dir, "atmost.yaml")
-	text := fmt.Sprintf(`listen: %s
-admin: ""
-store: pebble:%s
-defaults: {timeout: 2s, not_executed_status: [429]}
-operations:
-  held: {url: '%s/held'}
-  probed: {url: '%s/probed', on_unknown: probe, probe_url: '%s/probe/{key}?attempt={attempt}', probe_settle: 100ms}
-`, address, filepath.Join(dir, "store"), upstream, upstream, upstream)
-	if err := os.WriteFile(k.file, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	return last
 }
 
 func (k *killing) start(t *testing.T) *child {
 	t.Helper()
-	c, err := startChild(context.WithoutCancel(t.Context()), []string{"serve", "--config", k.file}, nil, k.log.add)
+	c, err := startChild(context.WithoutCancel(t.Context()), []string{k.command, "--config", k.file}, nil, k.log.add)
 	if err != nil {
 		t.Fatalf("%v\n%s", err, k.log.text())
 	}
@@ -135,7 +148,8 @@ func (k *killing) whenUp(ctx context.Context, _ *rand.Rand) (place, bool) {
 func (k *killing) report(t *testing.T, kills int) {
 	t.Helper()
 	t.Logf("%d kills, %s", kills, k.figures())
-	if !testing.Short() && (k.audit.figures.acrossRestarts == 0 || k.audit.settled() == 0 || k.audit.held() == 0) {
+	f := k.audit.figures
+	if !testing.Short() && (f.acrossRestarts == 0 || f.mismatches == 0 || k.audit.settled() == 0 || k.audit.held() == 0) {
 		t.Error("the run did not come across what it is for")
 	}
 }

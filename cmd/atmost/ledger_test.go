@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -30,15 +31,29 @@ type ledger struct {
 
 func newLedger(t *testing.T, seed uint64, pulse func()) *ledger {
 	t.Helper()
-	f, err := os.OpenFile(filepath.Join(t.TempDir(), "ledger"), os.O_CREATE|os.O_APPEND|os.O_RDWR, 0o600)
+	l, err := openLedger(filepath.Join(t.TempDir(), "ledger"), seed, pulse)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = f.Close() })
-	return &ledger{
+	t.Cleanup(func() { _ = l.file.Close() })
+	return l
+}
+
+// openLedger goes on with the ledger in file, if there is one.
+func openLedger(file string, seed uint64, pulse func()) (*ledger, error) {
+	f, err := os.OpenFile(file, os.O_CREATE|os.O_APPEND|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	l := &ledger{
 		pulse: pulse, random: rand.New(rand.NewPCG(seed, 0)), file: f,
 		results: map[string]string{}, inHand: map[string]int{}, refused: map[string]bool{},
 	}
+	effects, err := readLedger(file)
+	for key, results := range effects {
+		l.results[key] = results[len(results)-1]
+	}
+	return l, err
 }
 
 // The ways to misbehave, drawn anew for each request.
@@ -47,6 +62,7 @@ const (
 	hangBefore  // never answers, and has no effect
 	hangAfter   // has its effect, and never answers
 	dropAfter   // has its effect, and closes the connection
+	failAfter   // has its effect, and answers 500
 	decline     // answers 402, for good, without an effect
 	nothing     // answers 429, by which it says that nothing happened
 )
@@ -65,8 +81,10 @@ func (l *ledger) behaviour() int {
 	case draw < 9:
 		return dropAfter
 	case draw < 12:
+		return failAfter
+	case draw < 15:
 		return decline
-	case draw < 17:
+	case draw < 20:
 		return nothing
 	}
 	return wellBehaved
@@ -78,7 +96,10 @@ func (l *ledger) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		l.probe(w, strings.TrimPrefix(r.URL.Path, "/probe/"), r.URL.Query().Get("attempt"))
 		return
 	}
-	_, _ = io.Copy(io.Discard, r.Body)
+	payload, err := io.ReadAll(r.Body)
+	if err != nil {
+		panic(http.ErrAbortHandler) // whoever sent it is gone
+	}
 	l.pulse()
 	if !l.begin(key, r.Header.Get("Idempotency-Attempt")) {
 		w.WriteHeader(http.StatusTooManyRequests)
@@ -92,17 +113,23 @@ func (l *ledger) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		panic(http.ErrAbortHandler)
 	case decline:
 		w.WriteHeader(http.StatusPaymentRequired)
-		_, _ = io.WriteString(w, `"declined"`)
+		_, _ = fmt.Fprintf(w, `{"declined": %d}`, l.number())
 	case nothing:
 		w.WriteHeader(http.StatusTooManyRequests)
 	default:
-		result := l.effect(key)
+		result := l.effect(key, payload)
+		w.Header().Set("ETag", strconv.Quote(key))
 		l.pulse()
-		if how == hangAfter {
+		switch how {
+		case hangAfter:
 			<-r.Context().Done()
-		}
-		if how != wellBehaved {
 			panic(http.ErrAbortHandler)
+		case dropAfter:
+			panic(http.ErrAbortHandler)
+		case failAfter:
+			w.WriteHeader(http.StatusInternalServerError)
+		default:
+			w.WriteHeader(http.StatusCreated)
 		}
 		_, _ = io.WriteString(w, result)
 	}
@@ -124,12 +151,19 @@ func (l *ledger) end(key string) {
 	l.inHand[key]--
 }
 
-// effect is durable when it returns. No two have the same result.
-func (l *ledger) effect(key string) string {
+// number is drawn: no two are the same.
+func (l *ledger) number() uint64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	result := fmt.Sprintf(`{"effect": %d}`, l.random.Uint64())
-	if _, err := fmt.Fprintln(l.file, key); err != nil {
+	return l.random.Uint64()
+}
+
+// effect is durable when it returns. No two have the same result, which tells what it was that had the effect.
+func (l *ledger) effect(key string, payload []byte) string {
+	result := fmt.Sprintf(`{"effect": %d, "of": %s}`, l.number(), payload)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if _, err := fmt.Fprintln(l.file, key, result); err != nil {
 		panic(err)
 	}
 	if !l.quick {
@@ -163,21 +197,37 @@ func (l *ledger) becalm() {
 	l.calm = true
 }
 
-// count reads from the disk how many effects each key had.
-func (l *ledger) count(t *testing.T) map[string]int {
+// effects reads from the disk the results of each key's effects.
+func (l *ledger) effects(t *testing.T) map[string][]string {
 	t.Helper()
-	f, err := os.Open(l.file.Name())
+	effects, err := readLedger(l.file.Name())
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close()
-	effects := map[string]int{}
+	return effects
+}
+
+// count reads from the disk how many effects each key had.
+func (l *ledger) count(t *testing.T) map[string]int {
+	t.Helper()
+	n := map[string]int{}
+	for key, results := range l.effects(t) {
+		n[key] = len(results)
+	}
+	return n
+}
+
+func readLedger(file string) (map[string][]string, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close() //nolint:errcheck // it was read
+	effects := map[string][]string{}
 	lines := bufio.NewScanner(f)
 	for lines.Scan() {
-		effects[lines.Text()]++
+		key, result, _ := strings.Cut(lines.Text(), " ")
+		effects[key] = append(effects[key], result)
 	}
-	if err := lines.Err(); err != nil {
-		t.Fatal(err)
-	}
-	return effects
+	return effects, lines.Err()
 }

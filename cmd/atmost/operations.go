@@ -68,7 +68,7 @@ func upstreamConfig(name string, o operation, transport *upstream.Transport, log
 	}
 }
 
-// difference is what a reload changes.
+// difference is what a reload changes. The routes of the gateway are told by their operations.
 type difference struct {
 	added, removed []string
 	changed        map[string][]string // by operation, the names of its settings
@@ -77,8 +77,17 @@ type difference struct {
 func (d difference) empty() bool { return len(d.added)+len(d.removed)+len(d.changed) == 0 }
 
 // compare tells what differs, by names only: values may be secrets.
-func compare(before, after map[string]operation) difference {
+func compare(before, after config) difference {
 	d := difference{added: []string{}, removed: []string{}, changed: map[string][]string{}}
+	differ(&d, before.Operations, after.Operations, changedIn)
+	if was, is := before.Gateway, after.Gateway; was != nil && is != nil {
+		differ(&d, was.operations(), is.operations(), gatewayConfig.changedIn)
+	}
+	return d
+}
+
+// differ adds what differs between before and after; of those in both, changedIn tells the names of the settings that do.
+func differ[T any](d *difference, before, after map[string]T, changedIn func(before, after T) []string) {
 	for _, name := range slices.Sorted(maps.Keys(after)) {
 		old, known := before[name]
 		switch now := after[name]; {
@@ -95,7 +104,6 @@ func compare(before, after map[string]operation) difference {
 			d.removed = append(d.removed, name)
 		}
 	}
-	return d
 }
 
 // changedIn are the names of an operation's settings that differ.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -28,10 +27,11 @@ type program struct {
 	source     source
 	config     config                      // replaced by reload, which only Run calls
 	operations map[string]atmost.Operation // of the engine, likewise
+	gateway    atomic.Pointer[gateway.Gateway]
+	routes     map[string]atmost.Operation // of the gateway, and of those that were there before it
 	log        *slog.Logger
 	store      atmost.Store
 	engine     *atmost.Engine
-	gateway    *gateway.Gateway // nil: there is none
 	transport  *upstream.Transport
 	listeners  []*listener // those for clients first
 	ready      atomic.Bool
@@ -77,11 +77,12 @@ func (p *program) open(ctx context.Context, events atmost.Events) error {
 		return err
 	}
 	p.operations = operations
-	if g := p.config.Gateway; g != nil {
-		if p.gateway, err = gateway.New(g.build(p.config, p.transport, p.log)); err != nil {
-			return fmt.Errorf("gateway: %w", err)
-		}
+	g, err := p.buildGateway(p.config.Gateway)
+	if err != nil {
+		return fmt.Errorf("gateway: %w", err)
 	}
+	p.gateway.Store(g)
+	p.routes = p.routesWith(g)
 	if err := migrateBefore(ctx, p.config, p.log); err != nil {
 		return err
 	}
@@ -92,7 +93,7 @@ func (p *program) open(ctx context.Context, events atmost.Events) error {
 	metrics := prometheus.NewRegistry()
 	events = atmost.Tee(events, atmost.Tee(telemetry.NewPrometheus(metrics), telemetry.Log(p.log)))
 	p.engine, err = atmost.New(ctx, p.store, atmost.Options{
-		Operations: p.withGateway(operations), Unlisted: p.config.unlisted(), MaxPending: p.config.MaxPending, ClaimPatience: p.config.ClaimPatience,
+		Operations: together(operations, p.routes), Unlisted: p.config.unlisted(), MaxPending: p.config.MaxPending, ClaimPatience: p.config.ClaimPatience,
 		Events: events,
 	})
 	if err != nil {
@@ -101,16 +102,6 @@ func (p *program) open(ctx context.Context, events atmost.Events) error {
 	p.observe(metrics)
 	p.handlers(metrics)
 	return nil
-}
-
-// withGateway adds the gateway's operations, which last as long as the program, to others.
-func (p *program) withGateway(operations map[string]atmost.Operation) map[string]atmost.Operation {
-	if p.gateway == nil {
-		return operations
-	}
-	all := maps.Clone(operations)
-	maps.Copy(all, p.gateway.Operations())
-	return all
 }
 
 func (p *program) listen(ctx context.Context) error {
@@ -145,7 +136,7 @@ func (p *program) handlers(metrics *prometheus.Registry) {
 		readTimeout := p.config.ReadTimeout
 		switch l.name {
 		case listenerGateway:
-			h, readTimeout = p.gateway.Handler(p.engine), 0 // what passes through may take its time
+			h, readTimeout = http.HandlerFunc(p.serveGateway), 0 // what passes through may take its time
 		case listenerAdmin:
 			h = server.Admin(p.log, scrape, checks...)
 		case listenerHealth:
@@ -162,6 +153,11 @@ func (p *program) handlers(metrics *prometheus.Registry) {
 	}
 }
 
+// serveGateway has a request served by the gateway that there is when it comes.
+func (p *program) serveGateway(w http.ResponseWriter, r *http.Request) {
+	p.gateway.Load().Handler(p.engine).ServeHTTP(w, r)
+}
+
 // address is where the listener called name listens, nil if there is none.
 func (p *program) address(name string) net.Addr {
 	for _, l := range p.listeners {
@@ -176,7 +172,7 @@ func (p *program) address(name string) net.Addr {
 var errForced = errors.New("ended at once, by a second signal")
 
 // Run serves until ctx ends or a signal says so, then drains. A second signal ends it at once, with an error. SIGHUP reloads
-// the operations.
+// the operations and the gateway.
 func (p *program) Run(ctx context.Context, signals <-chan os.Signal) error {
 	p.announce()
 	for _, l := range p.listeners {

@@ -262,7 +262,7 @@ func TestReload(t *testing.T) {
 // TestReloadLog: what there is none of is an empty list.
 func TestReloadLog(t *testing.T) {
 	log := newJournal()
-	before, after := map[string]operation{"a": {Timeout: 1}}, map[string]operation{"a": {Timeout: 2}}
+	before, after := config{Operations: map[string]operation{"a": {Timeout: 1}}}, config{Operations: map[string]operation{"a": {Timeout: 2}}}
 	logDifference(log.logger(), "f", compare(before, after))
 	if want := `"added":[],"removed":[],"changed":["a (timeout)"]`; !strings.Contains(log.text(), want) {
 		t.Errorf("the log says %s, want %s", log.text(), want)

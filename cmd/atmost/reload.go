@@ -6,39 +6,62 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+
+	"github.com/atmost-dev/atmost"
+	"github.com/atmost-dev/atmost/gateway"
 )
 
-// reload replaces the operations by what the file says now: all of them, or none when there is a mistake.
+// reload replaces the operations and the gateway by what the file says now: all of it, or nothing when there is a mistake.
 func (p *program) reload() {
 	if p.source.file == "" {
 		p.log.Warn("nothing was reloaded: there is no configuration file")
 		return
 	}
 	next, err := p.source.load()
+	var names []string
 	if err == nil {
-		err = p.replaceOperations(next)
+		next.Gateway, names = reloadable(p.config.Gateway, next.Gateway)
+		err = p.replace(next)
 	}
 	if err != nil {
 		p.log.Error("nothing was reloaded: the configuration is wrong", "file", p.source.file, "error", err)
 		return
 	}
-	names := changed(settings(), &p.config, &next)
-	if !reflect.DeepEqual(p.config.Gateway, next.Gateway) {
-		names = append(names, "gateway")
-	}
-	if len(names) > 0 {
+	if names = append(changed(settings(), &p.config, &next), names...); len(names) > 0 {
 		p.log.Warn("some settings changed that need a restart", "settings", names)
 	}
-	logDifference(p.log, p.source.file, compare(p.config.Operations, next.Operations))
-	p.config.Operations = next.Operations
+	logDifference(p.log, p.source.file, compare(p.config, next))
+	p.config.Operations, p.config.Gateway = next.Operations, next.Gateway
 }
 
-func (p *program) replaceOperations(next config) error {
+// reloadable is next as far as it can follow on before without a restart, and names what of it cannot: a listener stays where it is.
+func reloadable(before, next *gatewayConfig) (*gatewayConfig, []string) {
+	switch {
+	case before == nil && next == nil:
+		return nil, nil
+	case before == nil || next == nil:
+		return before, []string{"gateway"}
+	case next.Listen == before.Listen:
+		return next, nil
+	}
+	g := *next
+	g.Listen = before.Listen
+	return &g, []string{"gateway.listen"}
+}
+
+func (p *program) replace(next config) error {
 	operations, err := p.build(next.Operations)
 	if err != nil {
 		return err
 	}
-	if err := p.engine.SetOperations(p.withGateway(operations)); err != nil {
+	g := p.gateway.Load()
+	if !reflect.DeepEqual(p.config.Gateway, next.Gateway) {
+		if g, err = p.buildGateway(next.Gateway); err != nil {
+			return err
+		}
+	}
+	routes := p.routesWith(g)
+	if err := p.engine.SetOperations(together(operations, routes)); err != nil {
 		return err
 	}
 	if p.config.AllowUnlisted && next.AllowUnlisted { // to allow or forbid them takes a restart
@@ -46,8 +69,37 @@ func (p *program) replaceOperations(next config) error {
 			return err
 		}
 	}
-	p.operations = operations
+	p.operations, p.routes = operations, routes
+	if before := p.gateway.Swap(g); before != g { // now that its operations are there
+		before.Close()
+	}
 	return nil
+}
+
+// buildGateway makes the gateway of a configuration, nil if it has none. What the service's own settings say about it holds until the
+// program ends.
+func (p *program) buildGateway(c *gatewayConfig) (*gateway.Gateway, error) {
+	if c == nil {
+		return nil, nil
+	}
+	return gateway.New(c.build(p.config, p.transport, p.log))
+}
+
+// routesWith are the operations of g, and of all gateways that were there before it: a request that came when a route was still there is
+// executed by it, and who is asked about its unknown attempts goes on being asked.
+func (p *program) routesWith(g *gateway.Gateway) map[string]atmost.Operation {
+	if g == nil {
+		return p.routes
+	}
+	return together(p.routes, g.Operations())
+}
+
+// together is a and b, whose operations count where both have one of the same name.
+func together(a, b map[string]atmost.Operation) map[string]atmost.Operation {
+	all := make(map[string]atmost.Operation, len(a)+len(b))
+	maps.Copy(all, a)
+	maps.Copy(all, b)
+	return all
 }
 
 func logDifference(log *slog.Logger, file string, d difference) {

@@ -14,7 +14,7 @@ import (
 func serveCommand(p process) *cobra.Command {
 	c := &cobra.Command{
 		Use: "serve", Short: "Run the service", Args: noArguments,
-		Long: "Runs the service until SIGTERM or SIGINT. SIGHUP reloads the operations from the file.\n" +
+		Long: "Runs the service until SIGTERM or SIGINT. SIGHUP reloads the operations and the gateway's routes from the file.\n" +
 			"Each setting is taken from the flag, else from the environment (ATMOST_LISTEN…), else from the file, else it has its default.",
 	}
 	load := sourceFlags(c, p, slices.Collect(maps.Keys(serveFlags()))...)
