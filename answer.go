@@ -55,10 +55,10 @@ func (e *Engine) answered(operation, answer string, took time.Duration) {
 
 // label is what observers are told instead of an operation's name, which a client may have made up.
 func (e *Engine) label(operation string) string {
-	if e.operation(operation) == nil {
-		return ""
+	if op := e.operation(operation); op != nil {
+		return op.name
 	}
-	return operation
+	return ""
 }
 
 // errClosed is the answer of an engine that was closed, and must not use the store any more.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -130,7 +131,7 @@ func (e *Engine) SetOperations(operations map[string]Operation) error {
 		if err != nil {
 			return err
 		}
-		if before := e.operation(name); before != nil {
+		if before := e.listed(name); before != nil {
 			op.succeed(before)
 		}
 		m[name] = op
@@ -160,8 +161,19 @@ func (e *Engine) SetUnlisted(o *Operation) error {
 	return nil
 }
 
-// operation returns the operation called name, nil if there is none.
+// operation returns the operation called name, or the one whose family that belongs to, nil if there is none.
 func (e *Engine) operation(name string) *operation {
+	if op := e.listed(name); op != nil {
+		return op
+	}
+	head, _, _ := strings.Cut(name, ":")
+	if op := e.listed(head); op != nil && op.Family {
+		return op
+	}
+	return nil
+}
+
+func (e *Engine) listed(name string) *operation {
 	if m := e.operations.Load(); m != nil {
 		return (*m)[name]
 	}

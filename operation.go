@@ -64,6 +64,9 @@ type Operation struct {
 	ResultRetention time.Duration
 	// KeyRetention is how long a key is remembered after its outcome, at least ResultRetention. Default 720 h.
 	KeyRetention time.Duration
+	// Family makes it stand for all whose names begin with its own and a colon, and that are not there themselves: a key that was first
+	// used for one of them goes on under its rules, instead of never.
+	Family bool
 }
 
 // Defaults of an Operation.

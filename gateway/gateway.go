@@ -92,6 +92,7 @@ func New(c Config) (*Gateway, error) {
 	if g.fallback, err = g.newRoute(operationName, c.Route, c); err != nil {
 		return nil, err
 	}
+	g.fallback.operation.Family = true // for keys of routes that are gone
 	for _, r := range c.Routes {
 		made, err := g.newRoute(operationName+":"+r.Path, r, c)
 		switch {
@@ -166,8 +167,8 @@ func (g *Gateway) readKeyed(w http.ResponseWriter, r *http.Request, route *route
 	return route.rules.Read(w, r)
 }
 
-// execute has the engine execute a call. A key that was first used under other routes is answered from its record, so that a change of
-// the configuration makes no difference to it: the path is part of what is compared anyway.
+// execute has the engine execute a call. A key that was first used under other routes goes on under their name, whether or not there still is
+// such a route, so that a change of the configuration makes no difference to it: the path is part of what is compared anyway.
 func execute(ctx context.Context, e *atmost.Engine, call atmost.Call) (atmost.Answer, error) {
 	a, err := e.Execute(ctx, call)
 	before := a.Record.Operation

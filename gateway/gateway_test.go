@@ -263,6 +263,49 @@ func TestRoutesThatChange(t *testing.T) {
 	}
 }
 
+// What was not executed under a route that is gone since is executed when it is asked for again, by a later process too.
+func TestARouteThatIsGone(t *testing.T) {
+	a := &api{}
+	a.do = func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader([]int{0, http.StatusTooManyRequests, http.StatusCreated}[a.effects.Load()])
+	}
+	target := httptest.NewServer(a)
+	defer target.Close()
+	transport := upstream.NewTransport(upstream.TransportOptions{})
+	defer transport.CloseIdleConnections()
+	store := newStore()
+	labels := map[string]bool{}
+	do := func(routes ...gateway.Route) *httptest.ResponseRecorder {
+		g, err := gateway.New(gateway.Config{Upstream: target.URL, ScopeHeader: gateway.NoScope, Transport: transport, Routes: routes})
+		if err != nil {
+			t.Fatal(err)
+		}
+		events := atmost.Events{Answered: func(a atmost.Answered) { labels[a.Operation] = true }}
+		e, err := atmost.New(t.Context(), store, atmost.Options{Operations: g.Operations(), Events: events})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer e.Close(context.Background())
+		r := httptest.NewRequest(http.MethodPost, "/old", nil)
+		r.Header.Set("Idempotency-Key", "k")
+		w := httptest.NewRecorder()
+		g.Handler(e).ServeHTTP(w, r)
+		return w
+	}
+	old := gateway.Route{Path: "/old", Upstream: upstream.Config{NotExecutedStatus: []int{http.StatusTooManyRequests}}}
+	if w := do(old); w.Code != http.StatusTooManyRequests {
+		t.Fatalf("got %d", w.Code)
+	}
+	for _, replayed := range []string{"false", "true"} {
+		if w := do(); w.Code != http.StatusCreated || w.Header().Get("Idempotency-Replayed") != replayed {
+			t.Errorf("got %d %v %s", w.Code, w.Header(), w.Body)
+		}
+	}
+	if diff := cmp.Diff(map[string]bool{"gateway:/old": true, "gateway": true}, labels); diff != "" {
+		t.Errorf("metrics tell of %s", diff)
+	}
+}
+
 func engine(t testing.TB, operations map[string]atmost.Operation) *atmost.Engine {
 	t.Helper()
 	e, err := atmost.New(t.Context(), newStore(), atmost.Options{Operations: operations})
