@@ -18,6 +18,9 @@ const problemBase = "https://github.com/atmost-dev/atmost/blob/main/docs/problem
 // service's own API, which answers it with 202; the draft demands 409 here.
 const Processing = "PROCESSING"
 
+// NoAnswer stands where a code does, in the problem that says that a request without a key was passed on, and not answered.
+const NoAnswer = "NO_ANSWER"
+
 // ProblemType is the URL by which a problem with that code, or Processing, is known. It never changes.
 func ProblemType[C ~string](code C) string {
 	return problemBase + strings.ToLower(strings.ReplaceAll(string(code), "_", "-"))
@@ -32,7 +35,8 @@ type problem struct {
 	Code   string `json:"code"`
 }
 
-func writeProblem(w http.ResponseWriter, status int, code, detail string) {
+// WriteProblem answers with a problem that has that code.
+func WriteProblem(w http.ResponseWriter, status int, code, detail string) {
 	words := strings.ToLower(strings.ReplaceAll(code, "_", " "))
 	body, err := json.Marshal(problem{
 		Type: ProblemType(code), Title: strings.ToUpper(words[:1]) + words[1:], Status: status, Detail: detail, Code: code,
@@ -66,5 +70,5 @@ func refuse(w http.ResponseWriter, r atmost.Record, err error) {
 	if e.Code == atmost.CodeOutcomeUnknown {
 		w.Header().Del(wire.HeaderRetryAfter) // by it clients would take this for a request that is under way
 	}
-	writeProblem(w, wire.Status(e.Code), string(e.Code), e.Message)
+	WriteProblem(w, wire.Status(e.Code), string(e.Code), e.Message)
 }

@@ -16,7 +16,7 @@ func TestProblemTypesAreDocumented(t *testing.T) {
 		t.Fatal(err)
 	}
 	seen := map[string]bool{}
-	for _, code := range append(atmost.Codes(), atmosthttp.Processing) {
+	for _, code := range append(atmost.Codes(), atmosthttp.Processing, atmosthttp.NoAnswer) {
 		address, section, _ := strings.Cut(atmosthttp.ProblemType(code), "#")
 		if address != "https://github.com/atmost-dev/atmost/blob/main/docs/problems.md" || !strings.Contains(string(data), "\n## "+section+"\n\n") {
 			t.Errorf("%s is not documented as %s#%s", code, address, section)

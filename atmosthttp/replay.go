@@ -31,7 +31,7 @@ func Answer(w http.ResponseWriter, a atmost.Answer, err error) {
 		refuse(w, r, err) // it does not come of what is stored
 	case r.State == atmost.Processing:
 		wire.Tell(w.Header(), r, nil, false)
-		writeProblem(w, http.StatusConflict, Processing, "a request with this key is being processed; ask again with the same key")
+		WriteProblem(w, http.StatusConflict, Processing, "a request with this key is being processed; ask again with the same key")
 	case r.State.Final() && r.NotKept == atmost.Kept:
 		replay(w, r, err)
 	default:

@@ -55,7 +55,8 @@ type Route struct {
 	RequireKey bool
 	// Operation is how the engine executes them. New sets its Executor and Prober.
 	Operation atmost.Operation
-	// Upstream says what answers mean and how to probe. New sets its URL and Transport.
+	// Upstream says what answers mean and how to probe. New sets its URL and Transport. No status means by default that nothing happened;
+	// what command atmost does by default, 401, 403 and 429, is its own.
 	Upstream upstream.Config
 }
 

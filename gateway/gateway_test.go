@@ -604,8 +604,35 @@ func TestUpstreamThatIsNotThere(t *testing.T) {
 	told := make(chan error, 1)
 	srv := startBefore(t, "http://"+l.Addr().String(), func(c *gateway.Config) { c.OnError = func(err error) { told <- err } })
 	send(t, srv, "POST", "/", "1", "Idempotency-Key", "k").isProblem(t, http.StatusServiceUnavailable, "EXECUTION_NOT_STARTED")
-	if got := send(t, srv, "GET", "/", ""); got.StatusCode != http.StatusBadGateway || <-told == nil {
-		t.Errorf("got %d", got.StatusCode)
+	for method, want := range map[string]string{"GET": "gave no answer", "POST": "nothing was sent"} {
+		got := send(t, srv, method, "/", "")
+		if got.isProblem(t, http.StatusBadGateway, atmosthttp.NoAnswer); <-told == nil || !strings.Contains(got.body, want) {
+			t.Errorf("%s: got %s", method, got.body)
+		}
+	}
+}
+
+// What the gateway says of attempts is not the caller's to say, also where there is none.
+func TestForgedHeadersDoNotPass(t *testing.T) {
+	sent := make(chan http.Header, 1)
+	srv := start(t, &api{do: func(_ http.ResponseWriter, r *http.Request) { sent <- r.Header }}, nil)
+	for _, method := range []string{"GET", "POST", "PUT"} {
+		send(t, srv, method, "/", "", "Idempotency-Attempt", "9", "Idempotency-Fence", "9", "Idempotency-Operation", "x", "Idempotency-Scope", "x", "X-Own", "1")
+		for name := range <-sent {
+			if strings.HasPrefix(name, "Idempotency-") {
+				t.Errorf("%s: %s passed", method, name)
+			}
+		}
+	}
+}
+
+// A program may have replaced net/http's own transport, by one that watches it for example.
+func TestAnotherDefaultTransport(t *testing.T) {
+	before := http.DefaultTransport
+	defer func() { http.DefaultTransport = before }()
+	http.DefaultTransport = http.NewFileTransport(http.Dir("."))
+	if got := send(t, start(t, &api{do: echo}, nil), "GET", "/", ""); got.body != "GET / " {
+		t.Errorf("got %d %s", got.StatusCode, got.body)
 	}
 }
 

@@ -1,21 +1,28 @@
 package gateway
 
 import (
+	"errors"
 	"io"
 	"maps"
+	"net"
 	"net/http"
 	"net/http/httputil"
 	"sync"
+	"time"
 
+	"github.com/atmost-dev/atmost/atmosthttp"
 	"github.com/atmost-dev/atmost/upstream"
 )
 
 // passThrough makes the proxy for what is not executed at most once.
 func (g *Gateway) passThrough(c Config) {
-	g.plain = http.DefaultTransport.(*http.Transport).Clone()
-	g.plain.Proxy = nil
-	g.plain.DisableCompression = true // what was not asked for is not to be added, nor undone
-	g.plain.MaxIdleConns, g.plain.MaxIdleConnsPerHost = 0, 256
+	g.plain = &http.Transport{
+		DialContext:         (&net.Dialer{Timeout: 30 * time.Second}).DialContext,
+		TLSHandshakeTimeout: 10 * time.Second, ExpectContinueTimeout: time.Second,
+		IdleConnTimeout: 90 * time.Second, MaxIdleConnsPerHost: 256,
+		ForceAttemptHTTP2:  true,
+		DisableCompression: true, // what was not asked for is not to be added, nor undone
+	}
 	g.proxy = &httputil.ReverseProxy{
 		Rewrite:    g.rewrite,
 		Transport:  transports{plain: g.plain, once: c.Transport},
@@ -24,13 +31,23 @@ func (g *Gateway) passThrough(c Config) {
 			if c.OnError != nil {
 				c.OnError(err)
 			}
-			w.WriteHeader(http.StatusBadGateway)
+			var unsent *upstream.NotSentError
+			switch {
+			case errors.As(err, &unsent):
+				atmosthttp.WriteProblem(w, http.StatusBadGateway, atmosthttp.NoAnswer, "the upstream could not be reached; nothing was sent to it")
+			default:
+				atmosthttp.WriteProblem(w, http.StatusBadGateway, atmosthttp.NoAnswer, "the upstream gave no answer; the request may have been processed")
+			}
 		},
 	}
 }
 
-// rewrite sends a request to the upstream as it came, with X-Forwarded-… as a proxy among others adds them.
+// rewrite sends a request to the upstream as it came, with X-Forwarded-… as a proxy among others adds them. What only the gateway says of
+// an attempt is not the caller's to say.
 func (g *Gateway) rewrite(r *httputil.ProxyRequest) {
+	for _, name := range []string{"Attempt", "Fence", "Operation", "Scope"} {
+		r.Out.Header.Del("Idempotency-" + name)
+	}
 	r.Out.URL.RawQuery = r.In.URL.RawQuery // also what ReverseProxy cannot parse
 	r.SetURL(g.target)
 	r.Out.Header["X-Forwarded-For"] = r.In.Header["X-Forwarded-For"]
