@@ -338,7 +338,7 @@ func TestStillRunning(t *testing.T) {
 func TestHangUp(t *testing.T) {
 	started, goOn := make(chan struct{}), make(chan struct{})
 	a := &api{do: func(w http.ResponseWriter, r *http.Request) { close(started); <-goOn; echo(w, r) }}
-	srv := start(t, a, nil)
+	srv := start(t, a, func(c *gateway.Config) { c.Route.Operation.DuplicateWait = 10 * time.Second })
 	ctx, hangUp := context.WithCancel(t.Context())
 	r, _ := http.NewRequestWithContext(ctx, "POST", srv.URL, strings.NewReader("1"))
 	r.Header.Set("Idempotency-Key", "k")
@@ -350,15 +350,9 @@ func TestHangUp(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	close(goOn)
-	for {
-		got := send(t, srv, "POST", "/", "1", "Idempotency-Key", "k")
-		if got.StatusCode == http.StatusConflict {
-			continue // it is on its way to the store
-		}
-		if got.body != "POST / 1" || got.Header.Get("Idempotency-Replayed") != "true" || a.effects.Load() != 1 {
-			t.Errorf("got %d %s after %d effects", got.StatusCode, got.body, a.effects.Load())
-		}
-		return
+	got := send(t, srv, "POST", "/", "1", "Idempotency-Key", "k")
+	if got.body != "POST / 1" || got.Header.Get("Idempotency-Replayed") != "true" || a.effects.Load() != 1 {
+		t.Errorf("got %d %s after %d effects", got.StatusCode, got.body, a.effects.Load())
 	}
 }
 
@@ -670,34 +664,44 @@ func TestConfigErrors(t *testing.T) {
 
 // What a probe finds out is replayed. It has no status, so that is 200 when the request had its effect.
 func TestProbe(t *testing.T) {
-	a := &api{do: func(w http.ResponseWriter, r *http.Request) {
-		if r.Method == http.MethodGet {
-			w.Header().Set("Content-Type", "application/json")
-			w.Header().Set("Idempotency-Outcome", r.URL.Query().Get("outcome"))
-			_, _ = io.WriteString(w, `{"key":"`+r.URL.Path+`"}`)
-			return
-		}
-		w.WriteHeader(http.StatusBadGateway)
-	}}
-	target := httptest.NewServer(a)
-	defer target.Close()
 	for outcome, want := range map[string]int{"completed": http.StatusOK, "failed": http.StatusFailedDependency} {
-		srv := startBefore(t, target.URL, func(c *gateway.Config) {
-			c.Route.Operation.OnUnknown = atmost.ProbeUnknown
-			c.Route.Upstream.ProbeURL = target.URL + "/{key}?outcome=" + outcome
-		})
-		if got := send(t, srv, "POST", "/", "1", "Idempotency-Key", "k"); got.StatusCode != http.StatusBadGateway {
-			t.Errorf("the first got %d", got.StatusCode)
-		}
-		got := send(t, srv, "POST", "/", "1", "Idempotency-Key", "k")
-		for ; got.StatusCode == http.StatusConflict; got = send(t, srv, "POST", "/", "1", "Idempotency-Key", "k") {
-			if _, has := got.Header["Retry-After"]; has {
-				t.Fatal("an unknown outcome looks as if it were running")
+		t.Run(outcome, func(t *testing.T) {
+			known := make(chan struct{})
+			target := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if r.Method != http.MethodGet {
+					w.WriteHeader(http.StatusBadGateway)
+					return
+				}
+				select {
+				case <-known:
+				case <-r.Context().Done():
+					return
+				}
+				w.Header().Set("Content-Type", "application/json")
+				w.Header().Set("Idempotency-Outcome", outcome)
+				_, _ = io.WriteString(w, `{"key":"`+r.URL.Path+`"}`)
+			}))
+			defer target.Close()
+			srv, e := boot(t, target.URL, newStore(), nil, func(c *gateway.Config) {
+				c.Route.Operation.OnUnknown = atmost.ProbeUnknown
+				c.Route.Upstream.ProbeURL = target.URL + "/{key}"
+			})
+			if got := send(t, srv, "POST", "/", "1", "Idempotency-Key", "k"); got.StatusCode != http.StatusBadGateway {
+				t.Errorf("the first got %d", got.StatusCode)
 			}
-		}
-		if got.StatusCode != want || got.StatusCode == http.StatusOK && got.body != `{"key":"/k"}` {
-			t.Errorf("%s: got %d %s", outcome, got.StatusCode, got.body)
-		}
+			got := send(t, srv, "POST", "/", "1", "Idempotency-Key", "k")
+			if got.isProblem(t, http.StatusConflict, "OUTCOME_UNKNOWN"); len(got.Header["Retry-After"]) > 0 {
+				t.Error("an unknown outcome looks as if it were running")
+			}
+			close(known)
+			if r, err := e.Status(t.Context(), atmost.ID{Key: "k"}, 10*time.Second); !r.State.Final() {
+				t.Errorf("it is %v, %v", r.State, err)
+			}
+			got = send(t, srv, "POST", "/", "1", "Idempotency-Key", "k")
+			if got.StatusCode != want || got.StatusCode == http.StatusOK && got.body != `{"key":"/k"}` {
+				t.Errorf("got %d %s", got.StatusCode, got.body)
+			}
+		})
 	}
 }
 

@@ -52,6 +52,13 @@ func start(t testing.TB, h http.Handler, change func(*gateway.Config)) *httptest
 
 func startBefore(t testing.TB, target string, change func(*gateway.Config)) *httptest.Server {
 	t.Helper()
+	srv, _ := boot(t, target, newStore(), nil, change)
+	return srv
+}
+
+// boot runs a gateway, and the engine that it needs over a store and by a clock.
+func boot(t testing.TB, target string, store atmost.Store, clock atmost.Clock, change func(*gateway.Config)) (*httptest.Server, *atmost.Engine) {
+	t.Helper()
 	transport := upstream.NewTransport(upstream.TransportOptions{})
 	c := gateway.Config{Upstream: target, ScopeHeader: gateway.NoScope, Transport: transport}
 	c.Route.Upstream.NotExecutedStatus = []int{401, 403, 429}
@@ -62,7 +69,7 @@ func startBefore(t testing.TB, target string, change func(*gateway.Config)) *htt
 	if err != nil {
 		t.Fatal(err)
 	}
-	e, err := atmost.New(t.Context(), memstore.New(memstore.Options{}), atmost.Options{Operations: g.Operations(), Housekeeping: 10 * time.Millisecond})
+	e, err := atmost.New(t.Context(), store, atmost.Options{Operations: g.Operations(), Housekeeping: 10 * time.Millisecond, Clock: clock})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -73,7 +80,7 @@ func startBefore(t testing.TB, target string, change func(*gateway.Config)) *htt
 		g.Close()
 		transport.CloseIdleConnections()
 	})
-	return srv
+	return srv, e
 }
 
 // answer is a response that was read.

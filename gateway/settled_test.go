@@ -1,7 +1,6 @@
 package gateway_test
 
 import (
-	"context"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -12,7 +11,6 @@ import (
 	"github.com/atmost-dev/atmost"
 	"github.com/atmost-dev/atmost/gateway"
 	"github.com/atmost-dev/atmost/store/memstore"
-	"github.com/atmost-dev/atmost/upstream"
 )
 
 // clock is one that a test moves.
@@ -73,7 +71,9 @@ func TestTheFirstCallerGetsWhatLaterOnesGet(t *testing.T) {
 			}
 			clock := &clock{start: time.Now()}
 			store := memstore.New(memstore.Options{Clock: clock})
-			srv := startOver(t, a, store, clock, func(c *gateway.Config) { c.Route.Operation.OnUnknown = tc.onUnknown })
+			target := httptest.NewServer(a)
+			defer target.Close()
+			srv, _ := boot(t, target.URL, store, clock, func(c *gateway.Config) { c.Route.Operation.OnUnknown = tc.onUnknown })
 			post := func() answer { return send(t, srv, "POST", "/", "1", "Idempotency-Key", "k") }
 
 			first := make(chan answer)
@@ -135,30 +135,4 @@ func TestRetryBeforeAnAPIThatHoldsToKeys(t *testing.T) {
 			t.Errorf("in the end: %d %s", last.StatusCode, last.body)
 		}
 	}
-}
-
-// startOver runs a gateway in front of h, over a store and by a clock.
-func startOver(t *testing.T, h http.Handler, store atmost.Store, clock atmost.Clock, change func(*gateway.Config)) *httptest.Server {
-	t.Helper()
-	target := httptest.NewServer(h)
-	t.Cleanup(target.Close)
-	transport := upstream.NewTransport(upstream.TransportOptions{})
-	c := gateway.Config{Upstream: target.URL, ScopeHeader: gateway.NoScope, Transport: transport}
-	change(&c)
-	g, err := gateway.New(c)
-	if err != nil {
-		t.Fatal(err)
-	}
-	e, err := atmost.New(t.Context(), store, atmost.Options{Operations: g.Operations(), Clock: clock})
-	if err != nil {
-		t.Fatal(err)
-	}
-	srv := httptest.NewServer(g.Handler(e))
-	t.Cleanup(func() {
-		srv.Close()
-		e.Close(context.Background())
-		g.Close()
-		transport.CloseIdleConnections()
-	})
-	return srv
 }
