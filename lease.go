@@ -25,7 +25,7 @@ type ClaimCall struct {
 	// Lease is how long the right is to last, MinLease to MaxLease.
 	Lease time.Duration
 	// Token is the lease's to be, drawn by the client for this attempt (NewToken). Then a claim whose answer was lost can be repeated,
-	// and gets the same lease. The engine draws one if it is zero.
+	// and gets the same lease. Once that attempt has ended, no claim with its token starts another. The engine draws one if it is zero.
 	Token Token
 }
 
@@ -78,12 +78,27 @@ func (e *Engine) Claim(ctx context.Context, call ClaimCall) (Claimed, error) {
 	}
 	begin := time.Now()
 	c, err := e.claim(ctx, call)
+	if c.Record.Token.Matches(call.Token) {
+		err = spent(err)
+	}
 	label := answerLabel(c.Answer, err)
 	if c.Won {
 		label = "claimed"
 	}
 	e.answered(call.Operation, label, time.Since(begin))
 	return c, err
+}
+
+// spent is err, by which a claim with the last attempt's token was answered. Where any other claim would start another attempt, it says
+// why this one does not.
+func spent(err error) error {
+	e := refusalOf(err)
+	if e == nil || e.Code != CodeExecutionNotStarted {
+		return err
+	}
+	told := *e
+	told.Message += "; the token of this claim was that attempt's, and another attempt takes a new token"
+	return &told
 }
 
 func (e *Engine) claim(ctx context.Context, call ClaimCall) (Claimed, error) {
