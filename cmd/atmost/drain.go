@@ -11,6 +11,7 @@ import (
 // drain ends everything in order: not ready, then nothing new, then what is running.
 func (p *program) drain(ctx context.Context, signals <-chan os.Signal) error {
 	p.ready.Store(false)
+	p.notify(notifyStopping)
 	pending, _ := p.engine.Pending()
 	p.log.Info("shutting down", "pending", pending, "drain_delay", p.config.DrainDelay.String(), "drain_timeout", p.config.DrainTimeout.String())
 	drained := make(chan struct{})

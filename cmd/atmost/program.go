@@ -180,6 +180,7 @@ func (p *program) Run(ctx context.Context, signals <-chan os.Signal) error {
 	}
 	p.ready.Store(true)
 	p.log.Info(logReady, "operations", len(p.config.Operations), "pid", os.Getpid())
+	p.notify(notifyReady)
 	for {
 		select {
 		case s := <-signals:
