@@ -57,8 +57,11 @@ type body struct {
 func read(resp *http.Response) (answer, error) {
 	h := resp.Header
 	a := answer{
-		status: resp.StatusCode, after: retryAfter(h.Get(wire.HeaderRetryAfter)), replayed: h.Get(wire.HeaderReplayed) == "true",
+		status: resp.StatusCode, after: -1, replayed: h.Get(wire.HeaderReplayed) == "true",
 		executed: atmost.Executed(h.Get(wire.HeaderExecuted)), retry: atmost.Retry(h.Get(wire.HeaderRetry)),
+	}
+	if after, ok := wire.RetryAfter(h); ok {
+		a.after = after
 	}
 	if a.retry == "" {
 		return a, foreign(a.status)
@@ -79,7 +82,7 @@ func read(resp *http.Response) (answer, error) {
 	if err := json.Unmarshal(text, &a.body); err != nil {
 		return a, fmt.Errorf("the answer is not JSON: %w", err)
 	}
-	if a.body.Error == nil && resp.StatusCode >= http.StatusMultipleChoices {
+	if a.body.Error == nil && (a.body.Status == "" || resp.StatusCode >= http.StatusMultipleChoices) {
 		return a, foreign(a.status)
 	}
 	return a, nil
@@ -101,13 +104,6 @@ func foreign(status int) error {
 		text:   fmt.Sprintf("something else than the service answered, with status %d %s", status, http.StatusText(status)),
 		passes: status < 300 || status >= 500 || status == http.StatusRequestTimeout || status == http.StatusTooManyRequests,
 	}
-}
-
-func retryAfter(seconds string) time.Duration {
-	if n, err := strconv.ParseUint(seconds, 10, 31); err == nil {
-		return time.Duration(n) * time.Second
-	}
-	return -1
 }
 
 // err is the error that the answer is, nil for none.

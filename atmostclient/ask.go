@@ -126,8 +126,9 @@ func outcome(a answer, lost bool, ended error) error {
 
 // try asks once. The error says why there is no answer; the answer's after is valid beside it.
 //
-// net/http may send the request again by itself, as it carries an Idempotency-Key. That needs no transport like that of package
-// upstream: the service executes a key once however often it arrives, which is what it is for.
+// net/http may send a request with an Idempotency-Key again by itself, but for a body that it cannot read again. This one is such:
+// the service would execute it once all the same, but a first copy that is still on its way must be known of, or what a second
+// is answered would be taken for the last word.
 func (c *Client) try(ctx context.Context, x exchange) (answer, error) {
 	none := answer{after: -1}
 	wait := x.wait
@@ -145,6 +146,7 @@ func (c *Client) try(ctx context.Context, x exchange) (answer, error) {
 	if err != nil {
 		return none, err
 	}
+	r.GetBody = nil
 	r.Header = x.header(int(seconds))
 	sent := time.Now()
 	resp, err := c.http.Do(r)

@@ -97,7 +97,7 @@ func (s *service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		panic(http.ErrAbortHandler)
 	}
-	if n > 0 && strings.HasSuffix(r.URL.Path, "/execute") && (string(body) != s.body || r.Header.Get("Idempotency-Key") != s.last.Header.Get("Idempotency-Key")) {
+	if n > 0 && strings.HasSuffix(r.URL.Path, "/execute") && s.last.URL.Path == r.URL.Path && (string(body) != s.body || r.Header.Get("Idempotency-Key") != s.last.Header.Get("Idempotency-Key")) {
 		s.Errorf("request %d is another: %v\n%s", n+1, r.Header, body)
 	}
 	s.last, s.body = r, string(body)
@@ -496,4 +496,36 @@ func TestTheCallersClientIsNotChanged(t *testing.T) {
 	if _, err := atmostclient.New("http://host", atmostclient.WithHTTPClient(own)); err != nil || own.CheckRedirect != nil {
 		t.Errorf("%v; it follows redirects no more: %v", err, own.CheckRedirect != nil)
 	}
+}
+
+// TestALostTryIsKnownOf on a connection that was in use, where net/http would send a request with a key again by itself: what a second copy
+// is answered must not be taken for the last word, as the first may arrive yet.
+func TestALostTryIsKnownOf(t *testing.T) {
+	op := atmost.Operation{Executor: does(func(context.Context, atmost.Attempt) atmost.Outcome { return completed(`"paid"`) })}
+	served := func(w http.ResponseWriter, r *http.Request, next http.Handler) { next.ServeHTTP(w, r) }
+	inService(t, op, []step{served, early, says(atmost.CodeInvalidRequest, "")}, func(s *service) {
+		if _, err := s.client.Status(s.Context(), atmost.ID{Key: "other"}, 0); atmost.CodeOf(err) != atmost.CodeKeyNotFound {
+			t.Fatal(err)
+		}
+		_, err := s.client.Execute(s.Context(), charge("k"))
+		if atmost.CodeOf(err) != atmost.CodeInvalidRequest || atmost.ExecutedOf(err) != atmost.ExecutedUnknown {
+			t.Errorf("%v, executed: %v", err, atmost.ExecutedOf(err))
+		}
+		s.asked(3)
+	})
+}
+
+// TestAnAnswerWithoutAWord is none, whatever its headers say.
+func TestAnAnswerWithoutAWord(t *testing.T) {
+	empty := func(w http.ResponseWriter, _ *http.Request, _ http.Handler) {
+		w.Header().Set("Idempotency-Retry", "no")
+		_, _ = io.WriteString(w, "{}")
+	}
+	op := atmost.Operation{Executor: does(func(context.Context, atmost.Attempt) atmost.Outcome { return completed(`"paid"`) })}
+	inService(t, op, []step{empty}, func(s *service) {
+		r, err := s.client.Execute(s.Context(), charge("k"))
+		if err != nil || string(r.JSON) != `"paid"` {
+			t.Errorf("%+v, %v", r, err)
+		}
+	})
 }

@@ -9,7 +9,6 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
 	"time"
 
@@ -37,6 +36,9 @@ const (
 	mostPause  = 10 * time.Second
 )
 
+// advisedJitter is how much later than advised the next try may come.
+const advisedJitter = 500 * time.Millisecond
+
 // Transport is an http.RoundTripper that sends requests that change something (all but GET, HEAD, OPTIONS and TRACE) to the listed
 // origins with a key, and again, with the same key, until there is an answer that will not change:
 //
@@ -44,8 +46,9 @@ const (
 //     store it.
 //   - It is sent again after an error of the connection, and when the answer says that to ask again is of use: by Idempotency-Retry
 //     where there is one, else by 429, 502, 503 or 504, or 409 with Retry-After.
-//   - It waits as long as Retry-After says, or else for longer and longer, by chance. When the request's context would end before
-//     that, the last answer is returned at once; so it is after MaxTries.
+//   - It waits as long as Retry-After says, and up to half a second more, or else for longer and longer, by chance. When the
+//     request's context would end before that, the last answer is returned at once; so it is after MaxTries. Without an end of the
+//     context there is no bound to what Retry-After may say.
 //   - A request whose body cannot be read again, as it has no GetBody, is sent once.
 //
 // All others are sent as they are. It is safe for concurrent use.
@@ -113,6 +116,9 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		case <-timer.C:
 		case <-r.Context().Done():
 			timer.Stop()
+			if next.Body != nil {
+				_ = next.Body.Close()
+			}
 			return nil, r.Context().Err()
 		}
 		r = next
@@ -157,9 +163,9 @@ func advice(resp *http.Response, err error, try int) (pause time.Duration, usefu
 	if err != nil {
 		return pause, true
 	}
-	after, told := retryAfter(resp.Header)
+	after, told := wire.RetryAfter(resp.Header)
 	if told {
-		pause = after
+		pause = after + rand.N(advisedJitter) // those who were refused together shall not come back together
 	}
 	switch atmost.Retry(resp.Header.Get(wire.HeaderRetry)) {
 	case atmost.RetryNo:
@@ -174,16 +180,4 @@ func advice(resp *http.Response, err error, try int) (pause time.Duration, usefu
 		return pause, true
 	}
 	return pause, resp.StatusCode == http.StatusConflict && told
-}
-
-// retryAfter reads that header: seconds, or a date.
-func retryAfter(h http.Header) (time.Duration, bool) {
-	value := h.Get(wire.HeaderRetryAfter)
-	if seconds, err := strconv.ParseUint(value, 10, 31); err == nil {
-		return time.Duration(seconds) * time.Second, true
-	}
-	if at, err := http.ParseTime(value); err == nil {
-		return max(time.Until(at), 0), true
-	}
-	return 0, false
 }
