@@ -60,8 +60,12 @@ func (o *once) claim(ctx context.Context) (c Claimed, sent time.Time, err error)
 			last, patience = c.Record.Attempt, time.Now().Add(o.call.Lease)
 			continue
 		case !unheard(err) || time.Now().After(patience):
-			if lost || unheard(err) {
+			// What is unknown may be this claim, of which a claimer that asks again by itself lost the answer.
+			if lost || unheard(err) || CodeOf(err) == CodeOutcomeUnknown {
 				o.giveBack(ctx)
+			}
+			if refusalOf(err) == nil {
+				err = inDoubt("the service gave no answer", err)
 			}
 			return c, sent, err
 		default:
@@ -81,8 +85,12 @@ func unheard(err error) bool {
 	return code == CodeStoreUnavailable || code == CodeInternal
 }
 
-// giveBackTime is how long a caller whose context is over is kept for the sake of the others.
-const giveBackTime = time.Second
+const (
+	// giveBackTime is how long a caller whose context is over is kept for the sake of the others.
+	giveBackTime = time.Second
+	// panicTime is how long a panic is held up until it is reported. If it is not, the lease lapses.
+	panicTime = 5 * time.Second
+)
 
 // giveBack reports that nothing was executed under the token, if there is a lease: else it would be waited for, and the outcome
 // be unknown.
@@ -103,7 +111,9 @@ func (o *once) perform(ctx context.Context, l Lease, sent time.Time, f func(cont
 	ended := false
 	defer func() {
 		if !ended { // a panic, or runtime.Goexit, which goes on
-			_, _ = h.Fail(lasting, panicked)
+			ctx, cancel := context.WithTimeout(lasting, panicTime)
+			defer cancel()
+			_, _ = h.Fail(ctx, panicked)
 		}
 	}()
 	result, err := f(h.Context(), Attempt{

@@ -9,19 +9,23 @@ import (
 // Holder holds the lease of one attempt: it renews it while the attempt is made, and reports how that ended. Once has one for each
 // attempt. Whoever claims a key, and cannot put what follows into a function, uses one itself.
 //
-// It is not used concurrently. One report, at least, ends its work; without any, that goes on until its context ends or the lease is
-// lost.
+// It is not used concurrently. The first report ends its work; without any, that goes on until the lease is lost: as long as the attempt
+// may still be made, nobody is to take it for ended, whatever became of the caller.
 type Holder struct {
 	claimer Claimer
 	id      ID
 	token   Token
 	lasts   time.Duration // that is asked for, each time
 
-	ctx    context.Context
+	ctx    context.Context // of the attempt
 	cancel context.CancelCauseFunc
 	end    time.Time // of the lease, at the earliest
 	first  *time.Timer
 	work   sync.WaitGroup
+
+	mu       sync.Mutex
+	released bool
+	stop     context.CancelFunc // ends the renewal, once that has begun
 }
 
 // Hold begins to hold the lease that call has won from c, which was asked for not before sent. Once a third of it is over, it is
@@ -45,6 +49,12 @@ func (h *Holder) Context() context.Context { return h.ctx }
 // release ends the renewal. The lease is left to report under.
 func (h *Holder) release() {
 	h.cancel(nil)
+	h.mu.Lock()
+	h.released = true
+	if h.stop != nil {
+		h.stop()
+	}
+	h.mu.Unlock()
 	if h.first.Stop() {
 		h.work.Done()
 	}
@@ -54,11 +64,19 @@ func (h *Holder) release() {
 // renew renews the lease again and again, until it is released or lost.
 func (h *Holder) renew() {
 	defer h.work.Done()
-	lapse := time.AfterFunc(time.Until(h.end), func() { h.cancel(leaseLost()) })
+	ctx, stop := context.WithCancel(detached(h.ctx))
+	defer stop()
+	if !h.begin(stop) {
+		return
+	}
+	lapse := time.AfterFunc(time.Until(h.end), func() {
+		h.cancel(leaseLost())
+		stop()
+	})
 	defer lapse.Stop()
 	for pause := minPause; ; {
 		next, sent := pause, time.Now()
-		l, err := h.claimer.Renew(h.ctx, h.id, h.token, h.lasts)
+		l, err := h.claimer.Renew(ctx, h.id, h.token, h.lasts)
 		switch {
 		case err == nil:
 			left := time.Until(sent.Add(l.ExpiresIn))
@@ -70,29 +88,38 @@ func (h *Holder) renew() {
 		default: // there still is a lease, until it is over
 			pause = min(2*pause, maxPause)
 		}
-		if !sleep(h.ctx, next) {
+		if !sleep(ctx, next) {
 			return
 		}
 	}
 }
 
+// begin tells how the renewal that begins is stopped, unless it need not begin any more.
+func (h *Holder) begin(stop context.CancelFunc) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.stop = stop
+	return !h.released
+}
+
 // Complete reports the attempt's result, as Claimer's Complete does, again while nobody knows whether that was heard: for as long as
-// a lease would last, or until ctx ends.
+// a lease would last at most, or until ctx ends.
 func (h *Holder) Complete(ctx context.Context, result []byte) (Answer, error) {
-	return h.report(ctx, func() (Answer, error) { return h.claimer.Complete(ctx, h.id, h.token, result) })
+	return h.report(ctx, func(ctx context.Context) (Answer, error) { return h.claimer.Complete(ctx, h.id, h.token, result) })
 }
 
 // Fail reports that the attempt did not complete, as Claimer's Fail does, again as Complete.
 func (h *Holder) Fail(ctx context.Context, f Failure) (Answer, error) {
-	return h.report(ctx, func() (Answer, error) { return h.claimer.Fail(ctx, h.id, h.token, f) })
+	return h.report(ctx, func(ctx context.Context) (Answer, error) { return h.claimer.Fail(ctx, h.id, h.token, f) })
 }
 
-func (h *Holder) report(ctx context.Context, send func() (Answer, error)) (Answer, error) {
+func (h *Holder) report(ctx context.Context, send func(context.Context) (Answer, error)) (Answer, error) {
 	h.release()
-	patience := time.Now().Add(h.lasts)
+	ctx, cancel := context.WithTimeout(ctx, h.lasts) // one call of a Claimer may take longer than all of them are to
+	defer cancel()
 	for pause := minPause; ; pause = min(2*pause, maxPause) {
-		a, err := send()
-		if err == nil || !unheard(err) || time.Now().After(patience) || !sleep(ctx, pause) {
+		a, err := send(ctx)
+		if err == nil || !unheard(err) || !sleep(ctx, pause) {
 			return a, err
 		}
 	}

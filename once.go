@@ -4,9 +4,11 @@ package atmost
 // that ended. What runs where is told apart by the Claimer only.
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
+	"reflect"
 	"time"
 )
 
@@ -28,7 +30,7 @@ var _ Claimer = (*Engine)(nil)
 // JSON has no form for is refused before f is run.
 //
 // f runs under a lease, which is renewed meanwhile. Its context ends with ctx, and when the lease is lost; then context.Cause is
-// an *Error. How f ends decides what becomes of the key:
+// an *Error. It goes on being renewed until f has returned, whatever became of ctx. How f ends decides what becomes of the key:
 //
 //	a result                 it is completed, and the result replayed
 //	FailedBecause(err)       it has failed, and is not run again: the failure is replayed
@@ -41,6 +43,9 @@ var _ Claimer = (*Engine)(nil)
 // An error is an *Error, and ExecutedOf tells what is known of the operation's effect. After CodeExecutionFailed, errors.As finds
 // the Failure, the same for every caller. What an error of f says is stored and told to other callers, so it must not hold secrets.
 //
+// Once returns soon after f has. When the service cannot be told how that ended, it asks for as long as the lease would last, and then
+// says that the outcome is unknown; a panic is held up for some seconds.
+//
 //   - ExecutedNo: the operation surely has not been executed; Once may be called again.
 //   - ExecutedYes: it has been, and its result is the failure, or is not there to be had.
 //   - ExecutedUnknown: it may have been. Call again with the same key, never with another. CodeOutcomeUnknown is told also when ctx
@@ -48,7 +53,7 @@ var _ Claimer = (*Engine)(nil)
 //     to have had no effect.
 func Once[T any](ctx context.Context, c Claimer, call Call, f func(ctx context.Context, attempt Attempt) (T, error)) (T, error) {
 	var none, value T
-	if err := encodable(&value); err != nil {
+	if err := keepable(reflect.TypeFor[T]()); err != nil {
 		return none, err
 	}
 	o := newOnce(c, call)
@@ -69,15 +74,6 @@ func Once[T any](ctx context.Context, c Claimer, call Call, f func(ctx context.C
 }
 
 // A value is encoded by a pointer to it, as it is decoded, so that methods of either direction are found.
-
-// encodable refuses a value of a type that JSON has no form for, as far as a zero value shows.
-func encodable(zero any) error {
-	_, err := json.Marshal(zero)
-	if unsupported := (*json.UnsupportedTypeError)(nil); errors.As(err, &unsupported) {
-		return &Error{Code: CodeInvalidRequest, Message: "results of this type cannot be kept: " + unsupported.Error()}
-	}
-	return nil
-}
 
 // encode is called after the effect, so when it fails, nothing is known, whatever a classifier says.
 func encode(value any) ([]byte, error) {
@@ -103,8 +99,18 @@ type OnceOptions struct {
 // DefaultOnceLease is the default of OnceOptions.Lease.
 const DefaultOnceLease = 30 * time.Second
 
-// WithOnceOptions returns c with options for every Once that is given it.
-func WithOnceOptions(c Claimer, o OnceOptions) Claimer { return &optioned{c, o} }
+// WithOnceOptions returns c with options for every Once that is given it. What it sets counts before what c was given earlier. A
+// Claimer of your own around it hides them: it goes outside.
+func WithOnceOptions(c Claimer, o OnceOptions) Claimer {
+	if with, ok := c.(*optioned); ok {
+		c = with.Claimer
+		o.Lease = cmp.Or(o.Lease, with.options.Lease)
+		if o.Classify == nil {
+			o.Classify = with.options.Classify
+		}
+	}
+	return &optioned{c, o}
+}
 
 type optioned struct {
 	Claimer

@@ -196,3 +196,121 @@ func TestAnOutageEndsTheCall(t *testing.T) {
 		j.ran(0)
 	})
 }
+
+// TestTheLeaseOutlastsTheCaller: while the function runs, nobody takes it for ended because the caller is gone.
+func TestTheLeaseOutlastsTheCaller(t *testing.T) {
+	inEachMode(t, atmost.Operation{OnUnknown: atmost.RetryUnknown}, func(j *job) {
+		ctx, cancel := context.WithCancel(j.Context())
+		result, err := j.onceIn(ctx, func(ctx context.Context, _ atmost.Attempt) (string, error) {
+			cancel()
+			for range 20 {
+				pass(atmost.DefaultOnceLease / 2)
+				if r := j.lookup("k"); r.State != atmost.Processing {
+					j.Fatalf("it is %v", r.State)
+				}
+			}
+			return "done", nil
+		})
+		j.got(result, err, "done")
+		j.ran(1)
+	})
+}
+
+// silentClaimer loses the answers of those calls that it is told to, after they were done.
+type silentClaimer struct {
+	atmost.Claimer
+	claims, reports bool
+}
+
+var errSilent = errors.New("no answer")
+
+func (c *silentClaimer) Claim(ctx context.Context, call atmost.ClaimCall) (atmost.Claimed, error) {
+	claimed, err := c.Claimer.Claim(ctx, call)
+	if c.claims {
+		return atmost.Claimed{}, errSilent
+	}
+	return claimed, err
+}
+
+func (c *silentClaimer) Complete(ctx context.Context, _ atmost.ID, _ atmost.Token, _ []byte) (atmost.Answer, error) {
+	return atmost.Answer{}, c.wait(ctx)
+}
+
+func (c *silentClaimer) Fail(ctx context.Context, id atmost.ID, token atmost.Token, f atmost.Failure) (atmost.Answer, error) {
+	if c.reports {
+		return atmost.Answer{}, c.wait(ctx)
+	}
+	return c.Claimer.Fail(ctx, id, token, f)
+}
+
+// wait takes as long as a client that asks again and again by itself.
+func (c *silentClaimer) wait(ctx context.Context) error {
+	select {
+	case <-time.After(2 * time.Minute):
+	case <-ctx.Done():
+	}
+	return errSilent
+}
+
+// TestAnErrorIsAnError of this package, also where the service gave no answer at all, and what was claimed is given back.
+func TestAnErrorIsAnError(t *testing.T) {
+	inEachMode(t, atmost.Operation{}, func(j *job) {
+		c := &silentClaimer{Claimer: j.claimer, claims: true}
+		j.claimer = c
+		result, err := j.once(returns("never", nil))
+		j.refused(result, err, atmost.CodeOutcomeUnknown, atmost.ExecutedUnknown)
+		if !errors.Is(err, errSilent) {
+			j.Errorf("the reason is not in %v", err)
+		}
+		j.ran(0)
+		j.claimer = c.Claimer
+		result, err = j.once(returns("done", nil))
+		j.got(result, err, "done")
+	})
+}
+
+// unknownClaimer answers the first claim as one does that asked again by itself until the lease, of which it lost the answer, was over.
+type unknownClaimer struct {
+	atmost.Claimer
+	lapse func()
+}
+
+func (c *unknownClaimer) Claim(ctx context.Context, call atmost.ClaimCall) (atmost.Claimed, error) {
+	if c.lapse != nil {
+		_, _ = c.Claimer.Claim(ctx, call)
+		c.lapse()
+		c.lapse = nil
+	}
+	return c.Claimer.Claim(ctx, call)
+}
+
+func TestAClaimThatOnlyTheClaimerLostIsGivenBack(t *testing.T) {
+	inEachMode(t, atmost.Operation{}, func(j *job) {
+		j.claimer = &unknownClaimer{Claimer: j.claimer, lapse: func() { j.clock.jump(time.Hour) }}
+		result, err := j.once(returns("never", nil))
+		j.refused(result, err, atmost.CodeOutcomeUnknown, atmost.ExecutedUnknown)
+		j.ran(0)
+		result, err = j.once(returns("done", nil))
+		j.got(result, err, "done")
+	})
+}
+
+// TestReportsEnd about when a lease would, and a panic is not held up for long.
+func TestReportsEnd(t *testing.T) {
+	inEachMode(t, atmost.Operation{}, func(j *job) {
+		j.claimer = &silentClaimer{Claimer: j.claimer, reports: true}
+		begin := time.Now()
+		result, err := j.once(returns("done", nil))
+		j.refused(result, err, atmost.CodeOutcomeUnknown, atmost.ExecutedUnknown)
+		if took := time.Since(begin); took > atmost.DefaultOnceLease+time.Second {
+			j.Errorf("it took %v", took)
+		}
+		defer func() {
+			if took := time.Since(begin); recover() == nil || took > 10*time.Second {
+				j.Errorf("the panic surfaced after %v", took)
+			}
+		}()
+		begin = time.Now()
+		_, _ = atmost.Once(j.Context(), j.claimer, workCall("panics"), func(context.Context, atmost.Attempt) (string, error) { panic("!") })
+	})
+}

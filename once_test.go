@@ -474,3 +474,68 @@ func TestACallThatEndsLetsTheFunctionKnow(t *testing.T) {
 		}
 	})
 }
+
+// TestOptionsAddUp: what is set later counts, what is not stays.
+func TestOptionsAddUp(t *testing.T) {
+	inEachMode(t, atmost.Operation{}, func(j *job) {
+		c := atmost.WithOnceOptions(j.claimer, atmost.OnceOptions{
+			Lease: time.Minute, Classify: func(error) atmost.Executed { return atmost.ExecutedYes },
+		})
+		j.claimer = atmost.WithOnceOptions(c, atmost.OnceOptions{Lease: time.Hour})
+		result, err := j.once(func(context.Context, atmost.Attempt) (string, error) {
+			if r := j.lookup("k"); r.Deadline.Sub(r.CreatedAt) != time.Hour {
+				j.Errorf("the lease is for %v", r.Deadline.Sub(r.CreatedAt))
+			}
+			return "", errors.New("declined")
+		})
+		j.refused(result, err, atmost.CodeExecutionFailed, atmost.ExecutedYes)
+	})
+}
+
+type (
+	linked struct {
+		Next  *linked
+		Value any
+		f     func()
+		Skip  chan int `json:"-"`
+	}
+	holder[T any] struct{ Items map[string][]*T }
+)
+
+// keeps reports whether Once runs a function with a result of type T.
+func keeps[T any](j *job, key string) bool {
+	ran := false
+	_, err := atmost.Once(j.Context(), j.claimer, workCall(key), func(context.Context, atmost.Attempt) (value T, _ error) {
+		ran = true
+		return value, nil
+	})
+	if ran != (err == nil) || err != nil && (atmost.CodeOf(err) != atmost.CodeInvalidRequest || atmost.ExecutedOf(err) != atmost.ExecutedNo) {
+		j.Errorf("%s: ran: %v, %v", key, ran, err)
+	}
+	return ran
+}
+
+// TestTypesAreLookedInto before anything is run.
+func TestTypesAreLookedInto(t *testing.T) {
+	inBubble(t, atmost.Operation{}, atmost.Options{}, func(b *bench) {
+		j := &job{bench: b, claimer: b.Engine}
+		for key, kept := range map[string]bool{
+			"any": keeps[any](j, "any"), "linked": keeps[linked](j, "linked"), "pointer": keeps[*linked](j, "pointer"),
+			"time": keeps[time.Time](j, "time"), "big": keeps[*big.Int](j, "big"), "map": keeps[map[int][]byte](j, "map"),
+			"generic": keeps[holder[string]](j, "generic"), "array": keeps[[2]bool](j, "array"),
+		} {
+			if !kept {
+				t.Errorf("%s cannot be kept", key)
+			}
+		}
+		for key, kept := range map[string]bool{
+			"chan": keeps[struct{ C chan int }](j, "chan"), "in pointer": keeps[*struct{ C chan int }](j, "in-pointer"),
+			"in slice": keeps[[]struct{ C func() }](j, "in-slice"), "interface": keeps[fmt.Stringer](j, "interface"),
+			"in generic": keeps[holder[chan int]](j, "in-generic"), "key": keeps[map[[2]int]int](j, "key"), "complex": keeps[complex128](j, "complex"),
+		} {
+			if kept {
+				t.Errorf("%s can be kept", key)
+			}
+		}
+	})
+}
