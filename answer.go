@@ -44,6 +44,9 @@ func (e *Engine) Execute(ctx context.Context, call Call) (Answer, error) {
 	}
 	begin := time.Now()
 	a, err := e.execute(ctx, call, e.operation(call.Operation))
+	if a.Replayed {
+		e.replays.add(call.ID)
+	}
 	e.answered(call.Operation, answerLabel(a, err), time.Since(begin))
 	return a, err
 }

@@ -73,6 +73,8 @@ type Engine struct {
 	calls      *gate                     // requests being answered
 	pending    *gate                     // executions accepted and not yet finished
 	unstored   atomic.Int64              // of them, those whose outcome the store did not take yet
+	doubts     atomic.Pointer[Doubts]
+	replays    tally
 
 	mu      sync.Mutex
 	running map[*execution]struct{} // what is renewed, and what Close abandons

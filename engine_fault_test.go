@@ -666,26 +666,6 @@ func TestProbesComeRound(t *testing.T) {
 	})
 }
 
-// TestWhereNobodyCanBeAskedNothingIsListed: some stores look at all that they have for a list. A store that is down tells of each.
-func TestWhereNobodyCanBeAskedNothingIsListed(t *testing.T) {
-	inBubble(t, atmost.Operation{}, atmost.Options{}, func(b *bench) {
-		b.store.SetDown(true)
-		defer b.store.SetDown(false)
-		pass(time.Minute)
-		if n := b.events.get("store failed to list"); n != 0 {
-			b.Errorf("it was asked for %d lists", n)
-		}
-		ask := atmost.Operation{Executor: b.target, Prober: b.target, OnUnknown: atmost.ProbeUnknown}
-		if err := b.SetOperations(map[string]atmost.Operation{"op": ask}); err != nil {
-			b.Fatal(err)
-		}
-		pass(time.Minute)
-		if n := b.events.get("store failed to list"); n == 0 {
-			b.Error("it is not asked now that somebody can be")
-		}
-	})
-}
-
 func TestRetentionAnswers(t *testing.T) {
 	op := atmost.Operation{ResultRetention: time.Hour, KeyRetention: 2 * time.Hour}
 	inBubble(t, op, atmost.Options{}, func(b *bench) {

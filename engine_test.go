@@ -117,7 +117,7 @@ func (c *tally) events() atmost.Events {
 		Lapsed:       func(r atmost.Record) { c.add("lapsed " + r.State.String()) },
 		Probed:       func(_ atmost.ID, _ string, o atmost.Outcome) { c.add("probed " + o.State.String()) },
 		Panicked:     func(string, any, []byte) { c.add("panicked") },
-		Settled:      func(r atmost.Record) { c.add("settled " + r.State.String()) },
+		Settled:      func(r atmost.Record, _ *atmost.Actor) { c.add("settled " + r.State.String()) },
 		StoreFailed:  func(doing string, _ error) { c.add("store failed to " + doing) },
 		Abandoned: func(_ atmost.ID, _ string, o atmost.State, stored bool) {
 			c.add(fmt.Sprint("abandoned ", o, " ", stored))

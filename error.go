@@ -29,6 +29,7 @@ const (
 	CodeOverloaded             Code = "OVERLOADED"
 	CodeStoreUnavailable       Code = "STORE_UNAVAILABLE"
 	CodeShuttingDown           Code = "SHUTTING_DOWN"
+	CodeStateConflict          Code = "STATE_CONFLICT"
 	CodeNotFound               Code = "NOT_FOUND"
 	CodeMethodNotAllowed       Code = "METHOD_NOT_ALLOWED"
 	CodeInternal               Code = "INTERNAL"
@@ -81,6 +82,7 @@ var codeFacts = map[Code]struct {
 	CodeOverloaded:             {ExecutedUnknown, RetrySameKey},
 	CodeStoreUnavailable:       {ExecutedUnknown, RetrySameKey},
 	CodeShuttingDown:           {ExecutedUnknown, RetrySameKey},
+	CodeStateConflict:          {ExecutedUnknown, RetryNo},
 	CodeNotFound:               {ExecutedNo, RetryNo},
 	CodeMethodNotAllowed:       {ExecutedNo, RetryNo},
 	CodeInternal:               {ExecutedUnknown, RetrySameKey},

@@ -24,8 +24,8 @@ type Events struct {
 	Lapsed func(r Record)
 	// Probed: a probe of an unknown attempt was answered. Outcome Unknown says that it still is not known, and why.
 	Probed func(id ID, operation string, outcome Outcome)
-	// Settled: a probe found out what an unknown attempt did, and that is durable.
-	Settled func(r Record)
+	// Settled: a probe found out what an unknown attempt did, or by said so, and that is durable.
+	Settled func(r Record, by *Actor)
 	// Panicked: an executor or a prober did.
 	Panicked func(operation string, value any, stack []byte)
 	// Swept: retention ended for so many results and keys.
@@ -68,7 +68,7 @@ func Tee(a, b Events) Events {
 			a.Panicked(operation, value, stack)
 			b.Panicked(operation, value, stack)
 		},
-		Settled:     func(r Record) { a.Settled(r); b.Settled(r) },
+		Settled:     func(r Record, by *Actor) { a.Settled(r, by); b.Settled(r, by) },
 		Swept:       func(dropped int, forgotten int) { a.Swept(dropped, forgotten); b.Swept(dropped, forgotten) },
 		StoreFailed: func(doing string, err error) { a.StoreFailed(doing, err); b.StoreFailed(doing, err) },
 		Abandoned: func(id ID, operation string, outcome State, stored bool) {
@@ -111,7 +111,7 @@ func (e Events) fill() Events {
 		e.Panicked = func(string, any, []byte) {}
 	}
 	if e.Settled == nil {
-		e.Settled = func(Record) {}
+		e.Settled = func(Record, *Actor) {}
 	}
 	if e.Swept == nil {
 		e.Swept = func(int, int) {}

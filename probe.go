@@ -5,6 +5,7 @@ package atmost
 // by its own clock (Resolve.Settle).
 
 import (
+	"cmp"
 	"context"
 	"runtime/debug"
 	"time"
@@ -34,39 +35,52 @@ type doubt struct {
 
 // probe goes round the unknown records.
 func (e *Engine) probe() {
-	var after ID
+	var seen Doubts
+	q := Query{State: Unknown, Limit: probeBatch}
 	for lap := 0; e.pause(e.housekeeping); {
-		if !e.canAsk() {
-			continue
-		}
 		for range probeBatches {
-			records, err := e.store.List(e.base, Unknown, after, probeBatch)
+			page, err := e.store.List(e.base, q)
 			if err != nil {
 				e.events.StoreFailed("list", err)
 				break
 			}
-			for _, r := range records {
+			for _, r := range page.Records {
+				seen.count(r, page.Now)
 				e.consider(r, lap)
 			}
-			if len(records) < probeBatch {
+			q.After = page.Next
+			if !page.More {
 				e.forgetDoubts(lap)
-				after = ID{}
+				e.doubts.Store(&seen)
+				q.After, seen = ID{}, Doubts{}
 				lap++
 				break
 			}
-			after = records[len(records)-1].ID
 		}
 	}
 }
 
-// canAsk reports whether any operation has somebody to ask. Else there is no use for a list.
-func (e *Engine) canAsk() bool {
-	for _, op := range *e.operations.Load() {
-		if op.Prober != nil {
-			return true
-		}
+// Doubts tells of the records that are unknown.
+type Doubts struct {
+	Count int
+	// Oldest is for how long the one has been that has been for longest.
+	Oldest time.Duration
+}
+
+func (d *Doubts) count(r Record, now Time) {
+	if r.State == Unknown {
+		d.Count++
+		d.Oldest = max(d.Oldest, now.Sub(r.UpdatedAt))
 	}
-	return false
+}
+
+// Doubts returns how many records are unknown, of all instances, as they were at the end of the last round, which ends a second ago
+// or so unless there are thousands.
+func (e *Engine) Doubts() Doubts {
+	if d := e.doubts.Load(); d != nil {
+		return *d
+	}
+	return Doubts{}
 }
 
 // consider asks about r if it is to be asked about, and it is time.
@@ -126,12 +140,16 @@ func (e *Engine) ask(op *operation, r Record) {
 	outcome := e.askProber(op, r)
 	e.events.Probed(r.ID, op.name, outcome)
 	if !outcome.State.Final() && outcome.State != NotExecuted {
+		vain := &Probed{Attempt: r.Attempt, Message: cmp.Or(outcome.Message, "the probe did not find out how it ended")}
+		if _, err := e.store.Apply(context.WithoutCancel(e.base), r.ID, vain); err != nil {
+			e.events.StoreFailed("resolve", err)
+		}
 		return
 	}
 	step, err := e.store.Apply(context.WithoutCancel(e.base), r.ID, &Resolve{Attempt: r.Attempt, Outcome: outcome.whole(), Settle: op.ProbeSettle})
 	switch {
 	case err == nil:
-		e.events.Settled(step.Record)
+		e.events.Settled(step.Record, nil)
 		e.hub.settle(step.Record)
 	case refusalOf(err) == nil: // else it was settled otherwise, or it is too early
 		e.events.StoreFailed("resolve", err)

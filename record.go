@@ -111,9 +111,11 @@ const (
 	Expired NotKept = 1
 	// TooLarge: it was over the operation's limit.
 	TooLarge NotKept = 2
+	// Erased: a person had it dropped.
+	Erased NotKept = 3
 )
 
-var notKeptNames = [...]string{"", "expired", "too_large"}
+var notKeptNames = [...]string{"", "expired", "too_large", "erased"}
 
 // String is the reason's name in the API.
 func (n NotKept) String() string {
@@ -214,7 +216,17 @@ type Record struct {
 	Past []Past
 	// Contradictions counts the times that two accounts of one attempt differed.
 	Contradictions uint32
+
+	// History is what the record went through and does not tell by itself: see Timeline.
+	History History
+	// Trace is the span of the newest attempt.
+	Trace SpanID
+	// Paths are short digests of what the payload's leading members were, by which a mismatch is explained; nil if there are none.
+	Paths []byte
 }
+
+// SpanID names a span by W3C Trace Context: the trace's 16 bytes, then the span's own 8. The zero SpanID names none.
+type SpanID [24]byte
 
 // Presumed reports that nobody said the attempt had no effect: it is taken so because its target is idempotent.
 func (r Record) Presumed() bool { return r.State == NotExecuted && r.SettledBy == ByNobody }
@@ -235,7 +247,7 @@ func (r Record) NextChange() (Time, bool) {
 // resultExpires reports whether the end of result retention will make a difference: a completed result that was too large
 // to keep is told as such as long as the key is.
 func (r Record) resultExpires() bool {
-	return r.State.Final() && r.NotKept != Expired && !(r.State == Completed && r.NotKept == TooLarge)
+	return r.State.Final() && r.NotKept != Expired && r.NotKept != Erased && !(r.State == Completed && r.NotKept == TooLarge)
 }
 
 // Err is what the record says to those who ask for the operation's result: nil when it has one, or may yet.
@@ -245,6 +257,8 @@ func (r Record) Err() error {
 		return nil
 	case r.State.Final() && r.NotKept == Expired:
 		return &Error{Code: CodeResultNotKept, Message: "the operation was executed; its result is no longer kept"}
+	case r.State.Final() && r.NotKept == Erased:
+		return &Error{Code: CodeResultNotKept, Message: "the operation was executed; its result was erased"}
 	case r.State == Completed:
 		return &Error{Code: CodeResultNotKept, Message: r.Message}
 	case r.State == Failed:

@@ -7,6 +7,7 @@ package atmost
 // nothing.
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/atmost-dev/atmost/fingerprint"
@@ -33,9 +34,11 @@ type Step struct {
 	Contradiction bool
 	// Now is the moment at which the event was judged: what is left of a lease is Record.Deadline less this.
 	Now Time
+	// Audit, if not nil, is what is to be added to the audit trail, in the same atomic step. Its Number is the store's to give.
+	Audit *AuditEntry
 }
 
-// Event is what can happen to a record: *Claim, *Renew, *Finish, *Resolve or Restart.
+// Event is what can happen to a record: *Claim, *Renew, *Finish, *Resolve, *Probed, *Erase, *Forget or Restart.
 type Event interface {
 	apply(r Record, now Time) (Step, error)
 }
@@ -52,7 +55,7 @@ func Transition(r Record, event Event, at Instant) (Step, error) {
 // past its retention is gone, a key past its own is absent.
 func Age(r Record, at Instant) Record {
 	if r.State == Processing && at.Now >= r.Deadline {
-		r = r.doubted(r.Deadline, Outcome{Message: "its lease ended without a report; it may have been executed"})
+		r = r.lapsed(r.Deadline, "its lease ended without a report; it may have been executed")
 	}
 	if r.KeyExpires != 0 && at.Expiry >= r.KeyExpires {
 		return Record{ID: r.ID, Fence: r.Fence}
@@ -72,6 +75,10 @@ type Claim struct {
 	// Lease is how long the right lasts.
 	Lease  time.Duration
 	Policy Policy
+	// Trace is the span of the attempt that begins if the claim wins.
+	Trace SpanID
+	// Paths, if not nil, is called where an attempt begins, for Record.Paths.
+	Paths func() []byte
 }
 
 // Won reports whether a record that answered the claim says that the right is the claimer's.
@@ -111,6 +118,13 @@ func sameRequest(r Record, operation string, print fingerprint.Fingerprint) erro
 
 // start begins the next attempt.
 func (c *Claim) start(r Record, now Time) Step {
+	if r.Attempt > 0 {
+		r.keep()
+	}
+	if r.Paths == nil && c.Paths != nil {
+		r.Paths = c.Paths()
+	}
+	r.Trace = c.Trace
 	r.Operation, r.Fingerprint, r.Policy = c.Operation, c.Fingerprint, c.Policy
 	r.Attempt++
 	r.Fence = max(int64(now), r.Fence+1)
@@ -158,9 +172,9 @@ func (e *Finish) apply(r Record, now Time) (Step, error) {
 	case !told && o.State == Unknown:
 		return Step{Record: r}, nil // nothing that was not known before
 	case r.State == Unknown:
-		return Step{Record: r.ended(o, ByReport, now), Changed: true, Late: true}, nil
+		return Step{Record: r.late(o, now), Changed: true, Late: true}, nil
 	case r.State == NotExecuted && !told:
-		r = r.ended(o, ByReport, now)
+		r = r.late(o, now)
 		contradiction := o.State != NotExecuted
 		if contradiction {
 			r.Contradictions++
@@ -173,9 +187,7 @@ func (e *Finish) apply(r Record, now Time) (Step, error) {
 	case r.State == o.State:
 		return Step{Record: r}, nil // somebody settled it first, and was right
 	}
-	r.Contradictions++
-	r.UpdatedAt = now
-	return Step{Record: r, Changed: true, Contradiction: true}, leaseLost()
+	return Step{Record: r.contradicted(o, r.Attempt, now), Changed: true, Contradiction: true}, leaseLost()
 }
 
 // stale judges a report whose token is not the newest attempt's.
@@ -189,9 +201,7 @@ func (e *Finish) stale(r Record, now Time) (Step, error) {
 		}
 		r.Past = append([]Past(nil), r.Past...)
 		r.Past[i].Contradicted = true
-		r.Contradictions++
-		r.UpdatedAt = now
-		return Step{Record: r, Changed: true, Contradiction: true}, leaseLost()
+		return Step{Record: r.contradicted(e.Outcome, 0, now), Changed: true, Contradiction: true}, leaseLost()
 	}
 	return Step{Record: r}, leaseLost()
 }
@@ -205,16 +215,89 @@ type Resolve struct {
 	// Settle is how long after the end of the lease a NotExecuted is believed at the earliest: until then the attempt may
 	// still be on its way. Sooner it is refused with CodeOutcomeUnknown.
 	Settle time.Duration
+	// By is who says so, nil for a probe.
+	By *Actor
 }
 
 func (e *Resolve) apply(r Record, now Time) (Step, error) {
 	if r.State != Unknown || r.Attempt != e.Attempt {
-		return Step{Record: r}, &Error{Code: CodeAlreadyFinished, Message: "that attempt is not unknown any more"}
+		return Step{Record: r}, r.conflict(fmt.Sprintf("attempt %d is not unknown, or not any more", e.Attempt))
 	}
 	if e.Outcome.State == NotExecuted && now < r.Deadline.Add(e.Settle) {
 		return Step{Record: r}, &Error{Code: CodeOutcomeUnknown, Message: "the attempt may still be on its way"}
 	}
-	return Step{Record: r.ended(e.Outcome, ByResolve, now), Changed: true}, nil
+	entry := Entry{At: now, What: WasResolved, Attempt: r.Attempt, Outcome: e.Outcome.State, Note: e.Outcome.Message}
+	if e.By != nil {
+		entry.Actor, entry.Note = e.By.Name, e.By.Reason
+	}
+	before := r.State
+	r.keep()
+	r = r.ended(e.Outcome, ByResolve, now)
+	r.note(entry)
+	return e.By.audited(AuditResolve, before, r, now), nil
+}
+
+// Probed tells that a probe of an unknown attempt was answered, and that the answer settles nothing.
+type Probed struct {
+	Attempt uint32
+	// Message says what the answer was.
+	Message string
+}
+
+func (e *Probed) apply(r Record, now Time) (Step, error) {
+	if r.State != Unknown || r.Attempt != e.Attempt {
+		return Step{Record: r}, nil
+	}
+	r.probed(now, e.Message)
+	return Step{Record: r, Changed: true}, nil
+}
+
+// Erase drops a result before its retention ends. The tombstone stays, so nothing is ever executed again for it.
+type Erase struct {
+	// Attempt is the one whose result is meant, 0 for whichever.
+	Attempt uint32
+	By      Actor
+}
+
+func (e *Erase) apply(r Record, now Time) (Step, error) {
+	switch {
+	case !r.State.Final() || e.Attempt != 0 && e.Attempt != r.Attempt:
+		return Step{Record: r}, r.conflict("only a result can be erased")
+	case !r.resultExpires() || r.NotKept == Erased:
+		return Step{Record: r}, nil // there is none any more
+	}
+	before := r.State
+	r.keep()
+	r.Result, r.NotKept, r.Message, r.UpdatedAt = nil, Erased, "", now
+	r.History.erase()
+	r.note(Entry{At: now, What: WasErased, Attempt: r.Attempt, Actor: e.By.Name, Note: e.By.Reason})
+	return e.By.audited(AuditErase, before, r, now), nil
+}
+
+// Forget makes a key absent before its retention ends: the next claim starts a new execution, whatever happened before. It
+// exists for what is known to have ended only.
+type Forget struct {
+	// Attempt is the newest that is to be forgotten, 0 for whichever.
+	Attempt uint32
+	By      Actor
+}
+
+func (e *Forget) apply(r Record, now Time) (Step, error) {
+	if !r.State.Final() && r.State != NotExecuted || e.Attempt != 0 && e.Attempt != r.Attempt {
+		return Step{Record: r}, r.conflict("only a key whose outcome is completed, failed or not_executed can be forgotten")
+	}
+	if int64(now) <= r.Fence { // the fence of its next life has to be higher, and nothing will tell by then
+		return Step{Record: r}, r.conflict("it was claimed this very moment, try again")
+	}
+	step := e.By.audited(AuditForget, r.State, r, now)
+	step.Record = Record{ID: r.ID, Fence: r.Fence}
+	step.Audit.After = Absent
+	return step, nil
+}
+
+// conflict refuses what a person wants of a record that is not, or not any more, as that needs it to be.
+func (r Record) conflict(message string) *Error {
+	return &Error{Code: CodeStateConflict, Message: fmt.Sprintf("%s: the record is %s, in attempt %d", message, r.State, r.Attempt)}
 }
 
 // Restart tells that every engine of an earlier process is gone: what it was executing is in doubt. An embedded store
@@ -225,7 +308,7 @@ func (Restart) apply(r Record, now Time) (Step, error) {
 	if r.State != Processing || r.Policy.ExecutedBy != ByService {
 		return Step{Record: r}, nil
 	}
-	return Step{Record: r.doubted(now, Outcome{Message: "the service ended while it ran; it may have been executed"}), Changed: true}, nil
+	return Step{Record: r.lapsed(now, "the service ended while it ran; it may have been executed"), Changed: true}, nil
 }
 
 // ended gives the record an outcome.
@@ -236,6 +319,32 @@ func (r Record) ended(o Outcome, by SettledBy, now Time) Record {
 	r.Outcome, r.SettledBy, r.UpdatedAt = o, by, now
 	r.Deadline = min(r.Deadline, now)
 	r.expireFrom(now)
+	return r
+}
+
+// late gives an attempt that had been given up the outcome that it reports after all.
+func (r Record) late(o Outcome, now Time) Record {
+	r.keep()
+	r = r.ended(o, ByReport, now)
+	r.note(Entry{At: now, What: WasReportedLate, Attempt: r.Attempt, Outcome: r.State, Note: o.Message})
+	return r
+}
+
+// contradicted leaves a trace of a report that differs from what is held to be true.
+func (r Record) contradicted(o Outcome, attempt uint32, now Time) Record {
+	r.keep()
+	r.note(Entry{At: now, What: WasContradicted, Attempt: attempt, Outcome: o.State, Note: o.Message})
+	r.Contradictions++
+	r.UpdatedAt = now
+	return r
+}
+
+// lapsed records that the attempt ended without a report.
+func (r Record) lapsed(at Time, message string) Record {
+	r.keep()
+	r.renewed()
+	r = r.doubted(at, Outcome{Message: message})
+	r.note(Entry{At: at, What: WasLapsed, Attempt: r.Attempt, Outcome: r.State, Note: message})
 	return r
 }
 

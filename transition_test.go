@@ -16,31 +16,32 @@ import (
 // rules is every (state, event). All records but the absent ones are in attempt 2, after an attempt that was taken for not
 // executed. A cell tells what follows:
 //
-//	P C F N U  the record changes to processing, completed, failed, not_executed, unknown
+//	P C F N U A  the record changes to processing, completed, failed, not_executed, unknown, absent
 //	+          it changes, its state does not
 //	-          accepted, nothing changes
-//	lost done oper load alg   refused with LEASE_LOST, ALREADY_FINISHED, OPERATION_MISMATCH, PAYLOAD_MISMATCH, STORE_UNAVAILABLE
+//	lost done conf oper load alg   refused with LEASE_LOST, ALREADY_FINISHED, STATE_CONFLICT, OPERATION_MISMATCH, PAYLOAD_MISMATCH,
+//	           STORE_UNAVAILABLE
 //	~          the report was late
 //	!          it is a contradiction, which is counted even where the report is refused
 const rules = `
-state                 claim again otherop other otheralg renew renewold A     B     fail  not   abandon oldA  oldfail oldnot stranger resolveA resolvefail resolvenot resolveold restart
-absent                P     P     P       P     P        lost  lost     lost  lost  lost  lost  lost    lost  lost    lost   lost     done     done        done       done       -
-forgotten             P     P     P       P     P        lost  lost     lost  lost  lost  lost  lost    lost  lost    lost   lost     done     done        done       done       -
-processing            -     -     oper    load  alg      +     lost     C     C     F     N     U       lost! lost!   lost   lost     done     done        done       done       U
-processing-retry      -     -     oper    load  alg      +     lost     C     C     F     N     N       lost! lost!   lost   lost     done     done        done       done       N
-processing-client     -     -     oper    load  alg      +     lost     C     C     F     N     U       lost! lost!   lost   lost     done     done        done       done       -
-lapsed                -     -     oper    load  alg      lost  lost     C~    C~    F~    N~    -       lost! lost!   lost   lost     C        F           N          done       -
-lapsed-retry          P     -     oper    load  alg      lost  lost     C~!   C~!   F~!   N~    -       lost! lost!   lost   lost     done     done        done       done       -
-unknown               -     -     oper    load  alg      lost  lost     C~    C~    F~    N~    -       lost! lost!   lost   lost     C        F           N          done       -
-completed             -     -     oper    load  alg      lost  lost     -     done  done  done  done    lost! lost!   lost   lost     done     done        done       done       -
-completed-resolved    -     -     oper    load  alg      lost  lost     -     -     lost! lost! -       lost! lost!   lost   lost     done     done        done       done       -
-completed-tombstone   -     -     oper    load  alg      lost  lost     -     -     done  done  done    lost! lost!   lost   lost     done     done        done       done       -
-failed                -     -     oper    load  alg      lost  lost     done  done  -     done  done    lost! lost!   lost   lost     done     done        done       done       -
-failed-resolved       -     -     oper    load  alg      lost  lost     lost! lost! -     lost! -       lost! lost!   lost   lost     done     done        done       done       -
-failed-tombstone      -     -     oper    load  alg      lost  lost     done  done  -     done  done    lost! lost!   lost   lost     done     done        done       done       -
-not_executed          P     -     oper    load  alg      lost  lost     done  done  done  -     done    lost! lost!   lost   lost     done     done        done       done       -
-not_executed-presumed P     -     oper    load  alg      lost  lost     C~!   C~!   F~!   N~    -       lost! lost!   lost   lost     done     done        done       done       -
-not_executed-resolved P     -     oper    load  alg      lost  lost     C~!   C~!   F~!   N~    -       lost! lost!   lost   lost     done     done        done       done       -
+state                 claim again otherop other otheralg renew renewold A     B     fail  not   abandon oldA  oldfail oldnot stranger resolveA resolvefail resolvenot resolveold restart resolveP probed probedold erase eraseold forget
+absent                P     P     P       P     P        lost  lost     lost  lost  lost  lost  lost    lost  lost    lost   lost     conf     conf        conf       conf       -       conf     -      -         conf  conf     conf
+forgotten             P     P     P       P     P        lost  lost     lost  lost  lost  lost  lost    lost  lost    lost   lost     conf     conf        conf       conf       -       conf     -      -         conf  conf     conf
+processing            -     -     oper    load  alg      +     lost     C     C     F     N     U       lost! lost!   lost   lost     conf     conf        conf       conf       U       conf     -      -         conf  conf     conf
+processing-retry      -     -     oper    load  alg      +     lost     C     C     F     N     N       lost! lost!   lost   lost     conf     conf        conf       conf       N       conf     -      -         conf  conf     conf
+processing-client     -     -     oper    load  alg      +     lost     C     C     F     N     U       lost! lost!   lost   lost     conf     conf        conf       conf       -       conf     -      -         conf  conf     conf
+lapsed                -     -     oper    load  alg      lost  lost     C~    C~    F~    N~    -       lost! lost!   lost   lost     C        F           N          conf       -       C        +      -         conf  conf     conf
+lapsed-retry          P     -     oper    load  alg      lost  lost     C~!   C~!   F~!   N~    -       lost! lost!   lost   lost     conf     conf        conf       conf       -       conf     -      -         conf  conf     A
+unknown               -     -     oper    load  alg      lost  lost     C~    C~    F~    N~    -       lost! lost!   lost   lost     C        F           N          conf       -       C        +      -         conf  conf     conf
+completed             -     -     oper    load  alg      lost  lost     -     done  done  done  done    lost! lost!   lost   lost     conf     conf        conf       conf       -       conf     -      -         +     conf     A
+completed-resolved    -     -     oper    load  alg      lost  lost     -     -     lost! lost! -       lost! lost!   lost   lost     conf     conf        conf       conf       -       conf     -      -         +     conf     A
+completed-tombstone   -     -     oper    load  alg      lost  lost     -     -     done  done  done    lost! lost!   lost   lost     conf     conf        conf       conf       -       conf     -      -         -     conf     A
+failed                -     -     oper    load  alg      lost  lost     done  done  -     done  done    lost! lost!   lost   lost     conf     conf        conf       conf       -       conf     -      -         +     conf     A
+failed-resolved       -     -     oper    load  alg      lost  lost     lost! lost! -     lost! -       lost! lost!   lost   lost     conf     conf        conf       conf       -       conf     -      -         +     conf     A
+failed-tombstone      -     -     oper    load  alg      lost  lost     done  done  -     done  done    lost! lost!   lost   lost     conf     conf        conf       conf       -       conf     -      -         -     conf     A
+not_executed          P     -     oper    load  alg      lost  lost     done  done  done  -     done    lost! lost!   lost   lost     conf     conf        conf       conf       -       conf     -      -         conf  conf     A
+not_executed-presumed P     -     oper    load  alg      lost  lost     C~!   C~!   F~!   N~    -       lost! lost!   lost   lost     conf     conf        conf       conf       -       conf     -      -         conf  conf     A
+not_executed-resolved P     -     oper    load  alg      lost  lost     C~!   C~!   F~!   N~    -       lost! lost!   lost   lost     conf     conf        conf       conf       -       conf     -      -         conf  conf     A
 `
 
 var (
@@ -56,6 +57,8 @@ var (
 	noEffect = atmost.Outcome{State: atmost.NotExecuted, Message: "refused"}
 	doubt    = atmost.Outcome{State: atmost.Unknown, UpstreamStatus: 502, Message: "bad gateway"}
 )
+
+var operator = atmost.Actor{Name: "ada", Reason: "the bank says so"}
 
 func claimOf(token atmost.Token, policy atmost.Policy) *atmost.Claim {
 	return &atmost.Claim{Operation: "op", Fingerprint: print1, Token: token, Lease: time.Minute, Policy: policy}
@@ -173,6 +176,18 @@ func eventOf(t *testing.T, name string) atmost.Event {
 		return resolve(1, outcomeA)
 	case "restart":
 		return atmost.Restart{}
+	case "resolveP":
+		return &atmost.Resolve{Attempt: 2, Outcome: outcomeA, By: &operator}
+	case "probed":
+		return &atmost.Probed{Attempt: 2, Message: "no answer"}
+	case "probedold":
+		return &atmost.Probed{Attempt: 1, Message: "no answer"}
+	case "erase":
+		return &atmost.Erase{By: operator}
+	case "eraseold":
+		return &atmost.Erase{Attempt: 1, By: operator}
+	case "forget":
+		return &atmost.Forget{Attempt: 2, By: operator}
 	}
 	t.Fatalf("no event %q", name)
 	return nil
@@ -180,11 +195,12 @@ func eventOf(t *testing.T, name string) atmost.Event {
 
 var cellCodes = map[string]atmost.Code{
 	"lost": atmost.CodeLeaseLost, "done": atmost.CodeAlreadyFinished, "oper": atmost.CodeOperationMismatch,
-	"load": atmost.CodePayloadMismatch, "alg": atmost.CodeStoreUnavailable,
+	"conf": atmost.CodeStateConflict, "load": atmost.CodePayloadMismatch, "alg": atmost.CodeStoreUnavailable,
 }
 
 var cellStates = map[string]atmost.State{
 	"P": atmost.Processing, "C": atmost.Completed, "F": atmost.Failed, "N": atmost.NotExecuted, "U": atmost.Unknown,
+	"A": atmost.Absent,
 }
 
 func TestTransitionRules(t *testing.T) {
@@ -337,7 +353,7 @@ func TestTransitionInvariants(t *testing.T) {
 			tok := rapid.SampledFrom(tokens).Draw(t, "token")
 			o := rapid.SampledFrom(outcomes).Draw(t, "outcome")
 			var event atmost.Event
-			switch rapid.IntRange(0, 3).Draw(t, "event") {
+			switch rapid.IntRange(0, 4).Draw(t, "event") {
 			case 0:
 				event = claimOf(tok, atmost.Policy{
 					OnUnknown:       rapid.SampledFrom([]atmost.OnUnknown{atmost.HoldUnknown, atmost.RetryUnknown}).Draw(t, "policy"),
@@ -352,6 +368,8 @@ func TestTransitionInvariants(t *testing.T) {
 					o = noEffect
 				}
 				event = &atmost.Resolve{Attempt: before.Attempt, Outcome: o}
+			case 4:
+				event = &atmost.Probed{Attempt: before.Attempt, Message: "no answer"}
 			}
 			step, err := atmost.Transition(r, event, at(now))
 			checkInvariants(t, before, event, step, err)
@@ -380,6 +398,10 @@ func checkInvariants(t *rapid.T, before atmost.Record, event atmost.Event, step 
 		t.Fatalf("changed without saying so: %s", cmp.Diff(before, after))
 	case len(after.Past) > atmost.MaxPast:
 		t.Fatalf("%d past attempts", len(after.Past))
+	case len(after.History.Entries) > atmost.MaxHistory:
+		t.Fatalf("%d entries of history", len(after.History.Entries))
+	case !started && len(after.Timeline()) < len(before.Timeline()) && after.History.Dropped == 0 && before.State != atmost.Processing:
+		t.Fatalf("what was known is lost:\n%+v\n%+v", before.Timeline(), after.Timeline())
 	}
 	var refusal *atmost.Error
 	if err != nil && !errors.As(err, &refusal) {

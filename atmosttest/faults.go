@@ -36,15 +36,15 @@ func (s *Service) Crash() {
 // restart tells the records that their process is gone, as a store of atmost serve does when it is opened.
 func (s *Service) restart() {
 	ctx := context.Background()
-	for after := (atmost.ID{}); ; {
-		records, _ := s.records.List(ctx, atmost.Processing, after, 100) // memstore never fails
-		for _, r := range records {
+	for q := (atmost.Query{State: atmost.Processing, Limit: 100}); ; {
+		page, _ := s.records.List(ctx, q) // memstore never fails
+		for _, r := range page.Records {
 			_, _ = s.records.Apply(ctx, r.ID, atmost.Restart{})
-			after = r.ID
 		}
-		if len(records) < 100 {
+		if !page.More {
 			return
 		}
+		q.After = page.Next
 	}
 }
 

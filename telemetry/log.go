@@ -54,8 +54,12 @@ func Log(log *slog.Logger) atmost.Events {
 		Panicked: func(operation string, value any, stack []byte) {
 			log.Error("an executor or a prober panicked", "operation", operation, "panic", harmless(value), "stack", string(stack))
 		},
-		Settled: func(r atmost.Record) {
-			log.Info("an unknown outcome was settled by a probe", record(r)...)
+		Settled: func(r atmost.Record, by *atmost.Actor) {
+			if by == nil {
+				log.Info("an unknown outcome was settled by a probe", record(r)...)
+				return
+			}
+			log.Info("an unknown outcome was settled by a person", append(record(r), "actor", by.Name, "reason", by.Reason)...)
 		},
 		StoreFailed: func(doing string, err error) {
 			if missed, now := failures.allow(doing); now {

@@ -46,7 +46,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		forgotten:     f.counter("swept_keys_total", "Keys whose retention ended.").WithLabelValues(),
 		panics:        f.counter("panics_total", "Panics of executors and probers.").WithLabelValues(),
 		probes:        f.counter("probes_total", "Probes of unknown outcomes, by what they found.", "outcome"),
-		settled:       f.counter("settled_total", "Unknown outcomes that a probe settled, by what it found.", "outcome"),
+		settled:       f.counter("settled_total", "Unknown outcomes that a probe or a person settled, by what they said.", "outcome"),
 		storeFailures: f.counter("store_failures_total", "What the store did not do.", "doing"),
 	}
 	for _, doing := range tasks {

@@ -36,7 +36,7 @@ func NewPrometheus(reg prometheus.Registerer) atmost.Events {
 		Lapsed:       func(atmost.Record) { m.lapsed.Inc() },
 		Probed:       func(_ atmost.ID, _ string, o atmost.Outcome) { m.probes.WithLabelValues(found(o).String()).Inc() },
 		Panicked:     func(string, any, []byte) { m.panics.Inc() },
-		Settled:      func(r atmost.Record) { m.settled.WithLabelValues(r.State.String()).Inc() },
+		Settled:      func(r atmost.Record, _ *atmost.Actor) { m.settled.WithLabelValues(r.State.String()).Inc() },
 		Swept: func(dropped, forgotten int) {
 			m.dropped.Add(float64(dropped))
 			m.forgotten.Add(float64(forgotten))

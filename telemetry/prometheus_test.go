@@ -43,7 +43,7 @@ func emit(e atmost.Events) {
 	e.Probed(id, "pay", settled.Outcome)
 	e.Panicked("pay", "payload-7", []byte("goroutine 1"))
 	e.Panicked("pay", divideByZero(), []byte("goroutine 2"))
-	e.Settled(settled)
+	e.Settled(settled, nil)
 	e.Swept(3, 2)
 	e.StoreFailed("finish", errors.New("disk on fire"))
 	e.StoreFailed("finish", errors.New("disk on fire"))

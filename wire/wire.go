@@ -57,6 +57,7 @@ var statuses = map[atmost.Code]int{
 	atmost.CodeOverloaded:             http.StatusTooManyRequests,
 	atmost.CodeStoreUnavailable:       http.StatusServiceUnavailable,
 	atmost.CodeShuttingDown:           http.StatusServiceUnavailable,
+	atmost.CodeStateConflict:          http.StatusConflict,
 	atmost.CodeNotFound:               http.StatusNotFound,
 	atmost.CodeMethodNotAllowed:       http.StatusMethodNotAllowed,
 	atmost.CodeInternal:               http.StatusInternalServerError,

@@ -12,12 +12,8 @@ import (
 	"github.com/atmost-dev/atmost"
 )
 
-// guarding is a store that may have forgotten claims.
-type guarding interface {
-	Guarded() bool
-	Admit(ctx context.Context, scope string) error
-	AdmitAll(ctx context.Context) error
-}
+// admitting is who admits in the audit trail.
+var admitting = atmost.Actor{Name: "atmost admit", Reason: "command line"}
 
 func admitCommand(p process) *cobra.Command {
 	c := &cobra.Command{
@@ -68,20 +64,20 @@ func (p process) admit(ctx context.Context, c config, scopes []string) (err erro
 		return err
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
-	guarded, ok := store.(guarding)
+	guarded, ok := store.(atmost.Guard)
 	if !ok || !guarded.Guarded() {
 		_, err := fmt.Fprintf(p.stdout, "nothing to do: the store %s is not guarded\n", shownStore(c.Store))
 		return err
 	}
 	if len(scopes) == 0 {
-		if err := guarded.AdmitAll(ctx); err != nil {
+		if err := guarded.AdmitAll(ctx, admitting); err != nil {
 			return fmt.Errorf("not admitted: %w", oneLine{err})
 		}
 		_, err := fmt.Fprintln(p.stdout, "admitted all scopes: the store is not guarded any more")
 		return err
 	}
 	for _, scope := range scopes {
-		if err := guarded.Admit(ctx, scope); err != nil {
+		if err := guarded.Admit(ctx, scope, admitting); err != nil {
 			return fmt.Errorf("scope %q was not admitted: %w", scope, oneLine{err})
 		}
 		if _, err := fmt.Fprintf(p.stdout, "admitted scope %q; other scopes stay guarded\n", scope); err != nil {

@@ -3,7 +3,7 @@ package pebblestore
 // The encoding of a record. It begins with a version; a release reads every version up to its own. There is no checksum in
 // it: Pebble's blocks and WAL chunks carry theirs, so what is decoded is what was encoded. The ID is in the key.
 //
-// Version 1, integers being varints (zigzag where they can be negative) and strings preceded by their length:
+// Version 2, integers being varints (zigzag where they can be negative) and strings preceded by their length:
 //
 //	version, state, settled by, not kept, on unknown, executed by, presence bits: a byte each
 //	digest (32 bytes), token (16 bytes)
@@ -13,7 +13,10 @@ package pebblestore
 //	result and key retention: seconds, then nanoseconds
 //	if present: result expires, key expires, each less (updated at + its retention)
 //	past: their number, then each token (16 bytes) and a byte that is 1 if it was contradicted
+//	if present: span (24 bytes); paths, a string; history as atmost.History encodes it, a string
 //	if present: result, a string
+//
+// Version 1 knows neither span nor paths nor history.
 
 import (
 	"encoding/binary"
@@ -25,14 +28,20 @@ import (
 	"github.com/atmost-dev/atmost/fingerprint"
 )
 
-const codecVersion = 1
+const codecVersion = 2
 
 // The presence bits.
 const (
 	hasResult = 1 << iota
 	hasResultExpires
 	hasKeyExpires
+	hasTrace
+	hasPaths
+	hasHistory
 )
+
+// presentBits are those that each version knows.
+var presentBits = [...]byte{1: hasTrace - 1, 2: 2*hasHistory - 1}
 
 // errCorrupt is wrapped by the error about a stored record that makes no sense, or is of a later release.
 var errCorrupt = errors.New("not a record that this release can read")
@@ -48,6 +57,17 @@ func encode(b []byte, r *atmost.Record) []byte {
 	}
 	if r.KeyExpires != 0 {
 		present |= hasKeyExpires
+	}
+	if r.Trace != (atmost.SpanID{}) {
+		present |= hasTrace
+	}
+	if len(r.Paths) > 0 {
+		present |= hasPaths
+	}
+	var history []byte
+	if len(r.History.Entries) > 0 {
+		history, _ = r.History.AppendBinary(nil) // never fails
+		present |= hasHistory
 	}
 	b = append(b, codecVersion, byte(r.State), byte(r.SettledBy), byte(r.NotKept),
 		byte(r.Policy.OnUnknown), byte(r.Policy.ExecutedBy), present)
@@ -76,6 +96,15 @@ func encode(b []byte, r *atmost.Record) []byte {
 		b = append(b, p.Token[:]...)
 		b = append(b, boolByte(p.Contradicted))
 	}
+	if present&hasTrace != 0 {
+		b = append(b, r.Trace[:]...)
+	}
+	if present&hasPaths != 0 {
+		b = appendString(b, r.Paths)
+	}
+	if present&hasHistory != 0 {
+		b = appendString(b, history)
+	}
 	if r.Result != nil {
 		b = appendString(b, r.Result)
 	}
@@ -84,7 +113,7 @@ func encode(b []byte, r *atmost.Record) []byte {
 
 // decode reads what encode wrote. The record shares no memory with b.
 func decode(id atmost.ID, b []byte) (atmost.Record, error) {
-	if len(b) == 0 || b[0] != codecVersion {
+	if len(b) == 0 || b[0] == 0 || b[0] > codecVersion {
 		return atmost.Record{}, versionError(b)
 	}
 	d := decoder{b: b[1:]}
@@ -92,10 +121,10 @@ func decode(id atmost.ID, b []byte) (atmost.Record, error) {
 	r.State = atmost.State(d.byteUpTo(byte(atmost.Unknown)))
 	d.bad = d.bad || r.State == atmost.Absent
 	r.SettledBy = atmost.SettledBy(d.byteUpTo(byte(atmost.ByResolve)))
-	r.NotKept = atmost.NotKept(d.byteUpTo(byte(atmost.TooLarge)))
+	r.NotKept = atmost.NotKept(d.byteUpTo(byte(atmost.Erased)))
 	r.Policy.OnUnknown = atmost.OnUnknown(d.byteUpTo(byte(atmost.RetryUnknown)))
 	r.Policy.ExecutedBy = atmost.ExecutedBy(d.byteUpTo(byte(atmost.ByClient)))
-	present := d.byteUpTo(hasResult | hasResultExpires | hasKeyExpires)
+	present := d.byteUpTo(presentBits[b[0]])
 	copy(r.Fingerprint.Digest[:], d.bytes(len(r.Fingerprint.Digest)))
 	copy(r.Token[:], d.bytes(len(r.Token)))
 	r.Operation = string(d.string())
@@ -117,6 +146,15 @@ func decode(id atmost.ID, b []byte) (atmost.Record, error) {
 		r.KeyExpires = r.UpdatedAt.Add(r.Policy.KeyRetention) + atmost.Time(d.varint())
 	}
 	r.Past = d.past()
+	if present&hasTrace != 0 {
+		copy(r.Trace[:], d.bytes(len(r.Trace)))
+	}
+	if present&hasPaths != 0 {
+		r.Paths = append([]byte{}, d.string()...)
+	}
+	if present&hasHistory != 0 {
+		d.bad = r.History.UnmarshalBinary(d.string()) != nil || d.bad
+	}
 	if present&hasResult != 0 {
 		r.Result = append([]byte{}, d.string()...)
 	}

@@ -17,7 +17,7 @@ import (
 
 var codecID = atmost.ID{Scope: "s", Key: "k"}
 
-// golden is a record that has every field set, and its version 1 encoding, which must stay readable for ever.
+// golden is a record that has every field set that version 1 knows, and its encodings, which must stay readable for ever.
 var golden = atmost.Record{
 	ID:          codecID,
 	Operation:   "charge",
@@ -42,6 +42,10 @@ var golden = atmost.Record{
 }
 
 const goldenV1 = "01030202020107" + // version, state, settled by, not kept, on unknown, executed by, presence
+	goldenV1Middle +
+	"027b7d" // result
+
+const goldenV1Middle = "" +
 	"0100000000000000000000000000000000000000000000000000000000000002" + // digest
 	"03000000000000000000000000000004" + // token
 	"06636861726765" + "026131" + "026e6f" + // operation, algorithm, message
@@ -49,24 +53,44 @@ const goldenV1 = "01030202020107" + // version, state, settled by, not kept, on 
 	"8080f28183898506" + "02" + "808ece1c" + "80897a" + // created at; fence, deadline, updated at
 	"80c60a" + "00" + "80b4bc02" + "02" + // retentions
 	"00" + "0e" + // result expires, key expires
-	"02" + "05000000000000000000000000000000" + "01" + "06000000000000000000000000000000" + "00" + // past
+	"02" + "05000000000000000000000000000000" + "01" + "06000000000000000000000000000000" + "00" // past
+
+// golden2 has what version 2 knows besides.
+var golden2 = func() atmost.Record {
+	r := golden
+	r.Trace, r.Paths = atmost.SpanID{0: 7, 23: 8}, []byte{1, 2, 3, 4}
+	r.History = atmost.History{Entries: []atmost.Entry{
+		{At: 1_700_000_000_000_000, What: atmost.WasResolved, Attempt: 300, Outcome: atmost.Failed, Actor: "ada", Note: "why"},
+	}}
+	return r
+}()
+
+const goldenV2 = "0203020202013f" + // version, state, settled by, not kept, on unknown, executed by, presence
+	goldenV1Middle +
+	"070000000000000000000000000000000000000000000008" + "0401020304" + // span, paths
+	"17" + "010001" + "8080f28183898506" + "0803ac02" + "03616461" + "03776879" + // history
 	"027b7d" // result
 
 func TestCodecGolden(t *testing.T) {
-	if got := hex.EncodeToString(encode(nil, &golden)); got != goldenV1 {
-		t.Errorf("encoded as\n%s, want\n%s", got, goldenV1)
+	for _, v := range []struct {
+		encoded string
+		record  atmost.Record
+	}{{goldenV1, golden}, {goldenV2, golden2}} {
+		b, err := hex.DecodeString(v.encoded)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := decode(codecID, b); err != nil || !reflect.DeepEqual(got, v.record) {
+			t.Errorf("decoded as\n%+v, %v, want\n%+v", got, err, v.record)
+		}
 	}
-	b, err := hex.DecodeString(goldenV1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got, err := decode(codecID, b); err != nil || !reflect.DeepEqual(got, golden) {
-		t.Errorf("decoded as\n%+v, %v, want\n%+v", got, err, golden)
+	if got := hex.EncodeToString(encode(nil, &golden2)); got != goldenV2 {
+		t.Errorf("encoded as\n%s, want\n%s", got, goldenV2)
 	}
 }
 
 func TestCodecRefuses(t *testing.T) {
-	b := encode(nil, &golden)
+	b := encode(nil, &golden2)
 	for n := range b {
 		if r, err := decode(codecID, b[:n]); !errors.Is(err, errCorrupt) {
 			t.Errorf("the first %d bytes were decoded as %+v, %v", n, r, err)
@@ -75,7 +99,7 @@ func TestCodecRefuses(t *testing.T) {
 	if _, err := decode(codecID, append(bytes.Clone(b), 0)); !errors.Is(err, errCorrupt) {
 		t.Errorf("a record and another byte: %v", err)
 	}
-	for i, limit := range []byte{codecVersion, 5, 2, 2, 2, 1, 7} {
+	for i, limit := range []byte{codecVersion, 5, 2, 3, 2, 1, 63} {
 		changed := bytes.Clone(b)
 		changed[i] = limit + 1
 		if _, err := decode(codecID, changed); !errors.Is(err, errCorrupt) {
@@ -83,6 +107,11 @@ func TestCodecRefuses(t *testing.T) {
 		}
 	}
 	changed := bytes.Clone(b)
+	changed[0] = 1
+	if _, err := decode(codecID, changed); !errors.Is(err, errCorrupt) {
+		t.Errorf("what version 1 does not know, in a record of version 1: %v", err)
+	}
+	changed = bytes.Clone(b)
 	changed[1] = byte(atmost.Absent)
 	if _, err := decode(codecID, changed); !errors.Is(err, errCorrupt) {
 		t.Errorf("an absent record: %v", err)
@@ -108,7 +137,7 @@ func TestCodecRoundTrip(t *testing.T) {
 		}
 		r.State = atmost.State(rapid.ByteRange(1, 5).Draw(rt, "state"))
 		r.SettledBy = atmost.SettledBy(rapid.ByteRange(0, 2).Draw(rt, "settled by"))
-		r.NotKept = atmost.NotKept(rapid.ByteRange(0, 2).Draw(rt, "not kept"))
+		r.NotKept = atmost.NotKept(rapid.ByteRange(0, 3).Draw(rt, "not kept"))
 		r.Policy.OnUnknown = atmost.OnUnknown(rapid.ByteRange(0, 2).Draw(rt, "on unknown"))
 		r.Policy.ExecutedBy = atmost.ExecutedBy(rapid.ByteRange(0, 1).Draw(rt, "executed by"))
 		r.Policy.ResultRetention = time.Duration(span.Draw(rt, "result retention"))
@@ -117,6 +146,17 @@ func TestCodecRoundTrip(t *testing.T) {
 		r.Message = rapid.String().Draw(rt, "message")
 		r.Fingerprint.Algorithm = fingerprint.Algorithm(rapid.String().Draw(rt, "algorithm"))
 		copy(r.Token[:], rapid.SliceOfN(rapid.Byte(), 16, 16).Draw(rt, "token"))
+		if rapid.Bool().Draw(rt, "has span") {
+			copy(r.Trace[:], rapid.SliceOfN(rapid.Byte(), 24, 24).Draw(rt, "span"))
+		}
+		if paths := rapid.SliceOfN(rapid.Byte(), 0, 64).Draw(rt, "paths"); len(paths) > 0 {
+			r.Paths = paths
+		}
+		for range rapid.IntRange(0, 3).Draw(rt, "entries") {
+			r.History.Entries = append(r.History.Entries, atmost.Entry{
+				At: at("entry"), What: atmost.What(rapid.ByteRange(1, 9).Draw(rt, "what")), Note: rapid.String().Draw(rt, "note"),
+			})
+		}
 		if rapid.Bool().Draw(rt, "has result") {
 			r.Result = append([]byte{}, rapid.SliceOf(rapid.Byte()).Draw(rt, "result")...)
 		}

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -35,6 +37,7 @@ type world struct {
 	now     atmost.Time // of the crash
 	toldAt  atmost.Time // of the last answer before it
 	told    map[atmost.ID]atmost.Record
+	audits  int                                 // answered changes that are in the audit trail
 	asked   map[atmost.ID]map[atmost.Event]bool // under way
 	fences  map[atmost.ID]int64
 }
@@ -82,6 +85,8 @@ func (w *world) open() {
 	w.store = open(w.t, "store", pebblestore.Options{Clock: w.clock, FS: w.fs, Tune: quiet})
 }
 
+var operator = atmost.Actor{Name: "ada", Reason: "the bank says so"}
+
 // quiet keeps Pebble from reorganizing files on its own.
 func quiet(p *pebble.Options) { p.DisableAutomaticCompactions = true }
 
@@ -109,7 +114,17 @@ func (w *world) do(key string, event atmost.Event) {
 	if err != nil && atmost.CodeOf(err) == atmost.CodeInternal {
 		w.t.Errorf("Apply(%s, %T): %v", key, event, err)
 	}
-	w.tell(step.Record, event, before)
+	if w.tell(step.Record, event, before); step.Audit != nil {
+		w.countAudit()
+	}
+}
+
+func (w *world) countAudit() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.crashed {
+		w.audits++
+	}
 }
 
 func (w *world) look(key string) {
@@ -205,6 +220,19 @@ var scenarios = map[string]func(w *world){
 		w.do("a", claim(2))
 		w.do("b", &atmost.Resolve{Attempt: 1, Outcome: failed})
 		w.do("b", finish(1, completed)) // refused, and leaves a trace
+	},
+	"Operate": func(w *world) {
+		w.open()
+		w.do("a", claim(1))
+		w.do("a", finish(1, unknown))
+		w.do("a", &atmost.Probed{Attempt: 1, Message: "no answer"})
+		w.do("a", &atmost.Resolve{Attempt: 1, Outcome: completed, By: &operator})
+		w.do("a", &atmost.Erase{By: operator})
+		w.clock.Advance(time.Millisecond)
+		w.do("a", &atmost.Forget{By: operator})
+		w.do("a", claim(2))
+		w.do("a", finish(2, failed))
+		w.do("a", &atmost.Erase{By: operator})
 	},
 	"Expire": func(w *world) {
 		w.open()
@@ -307,11 +335,11 @@ func (w *world) verify(share int) {
 		w.verifyRecord(s, id, share)
 	}
 	for _, state := range []atmost.State{atmost.Processing, atmost.Unknown} {
-		records, err := s.List(w.t.Context(), state, atmost.ID{}, 100)
+		page, err := s.List(w.t.Context(), atmost.Query{State: state, Limit: 100})
 		if err != nil {
 			w.t.Error(err)
 		}
-		for _, r := range records {
+		for _, r := range page.Records {
 			if !ids[r.ID] {
 				w.t.Errorf("%d%%: %v is listed, nobody asked for it", share, r.ID)
 			}
@@ -330,13 +358,14 @@ func (w *world) verifyRecord(s *pebblestore.Store, id atmost.ID, share int) {
 	if !ok {
 		told = atmost.Record{ID: id}
 	}
-	want := w.possible(told, w.asked[id])
-	ok = false
-	for _, possible := range want {
-		ok = ok || possible == summarize(got)
+	trail, err := s.Audit(w.t.Context(), 0, 100)
+	if err != nil {
+		w.t.Error(err)
 	}
-	if !ok {
-		w.t.Errorf("%d%%: %v is\n\t%+v, it can only be one of\n\t%+v", share, id.Key, summarize(got), want)
+	is := summarize(got, len(trail))
+	want := w.possible(told, w.asked[id])
+	if !slices.Contains(want, is) {
+		w.t.Errorf("%d%%: %v is\n\t%+v, it can only be one of\n\t%+v", share, id.Key, is, want)
 		return
 	}
 	c := claim(99)
@@ -360,14 +389,21 @@ type summary struct {
 	Fence               int64
 	CreatedAt, Deadline atmost.Time
 	Contradictions      uint32
-	Past                string
+	Past, History       string
+	Audits              int // in the whole trail
 }
 
-func summarize(r atmost.Record) summary {
+func summarize(r atmost.Record, audits int) summary {
 	if r.State == atmost.Absent {
-		return summary{}
+		return summary{Audits: audits}
+	}
+	var history strings.Builder
+	for _, e := range r.Timeline() {
+		fmt.Fprint(&history, e.What, e.Attempt, e.Outcome, e.Actor, " ")
 	}
 	s := summary{
+		History: history.String(), Audits: audits,
+
 		State: r.State, Result: string(r.Result), Message: r.Message, NotKept: r.NotKept, Token: r.Token,
 		Attempt: r.Attempt, Fence: r.Fence, CreatedAt: r.CreatedAt, Contradictions: r.Contradictions, Past: fmt.Sprint(r.Past),
 	}
@@ -383,15 +419,23 @@ func (w *world) possible(told atmost.Record, asked map[atmost.Event]bool) []summ
 	var all []summary
 	for _, now := range []atmost.Time{w.toldAt, w.now} {
 		at := atmost.Instant{Now: now, Expiry: now}
-		records := []atmost.Record{told}
-		for event := range asked {
-			if step, _ := atmost.Transition(told, event, at); step.Changed {
-				records = append(records, step.Record)
+		restarted, _ := atmost.Transition(told, atmost.Restart{}, at) // maybe before the event
+		var steps []atmost.Step
+		for _, before := range []atmost.Record{told, restarted.Record} {
+			steps = append(steps, atmost.Step{Record: before})
+			for event := range asked {
+				if step, _ := atmost.Transition(before, event, at); step.Changed {
+					steps = append(steps, step)
+				}
 			}
 		}
-		for _, r := range records {
-			step, _ := atmost.Transition(r, atmost.Restart{}, at)
-			all = append(all, summarize(step.Record))
+		for _, s := range steps {
+			audits := w.audits
+			if s.Audit != nil {
+				audits++
+			}
+			step, _ := atmost.Transition(s.Record, atmost.Restart{}, at)
+			all = append(all, summarize(step.Record, audits))
 		}
 	}
 	return all

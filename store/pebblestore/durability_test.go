@@ -78,7 +78,7 @@ func TestNothingIsAnsweredBeforeTheSync(t *testing.T) {
 			var answered atomic.Int32
 			ask := func(f func() error) {
 				go func() {
-					if err := f(); err != nil && atmost.CodeOf(err) != atmost.CodeAlreadyFinished {
+					if err := f(); err != nil && atmost.CodeOf(err) != atmost.CodeStateConflict {
 						t.Error(err)
 					}
 					answered.Add(1)
@@ -91,8 +91,8 @@ func TestNothingIsAnsweredBeforeTheSync(t *testing.T) {
 			ask(func() error { _, err := s.Lookup(ctx, someID); return err })
 			for _, state := range []atmost.State{atmost.Processing, atmost.Unknown} {
 				ask(func() error {
-					got, err := s.List(ctx, state, atmost.ID{}, 10)
-					if len(got) == 0 {
+					got, err := s.List(ctx, atmost.Query{State: state, Limit: 10})
+					if len(got.Records) == 0 {
 						answered.Add(-1) // the answer says nothing of the step
 					}
 					return err
@@ -183,7 +183,7 @@ func TestFailedSyncIsTheEnd(t *testing.T) {
 			t.Errorf("a dead store answered %v", r.State)
 		}
 	}
-	if got, err := s.List(t.Context(), atmost.Processing, atmost.ID{}, 10); err == nil {
+	if got, err := s.List(t.Context(), atmost.Query{State: atmost.Processing, Limit: 10}); err == nil {
 		t.Errorf("a dead store listed %v", got)
 	}
 	clock.Advance(time.Hour)

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"maps"
 
+	"github.com/cockroachdb/pebble/v2"
+
 	"github.com/atmost-dev/atmost"
 )
 
@@ -58,7 +60,7 @@ func (s *Store) loadGuard() error {
 func (s *Store) Guarded() bool { return s.guard.Load() != nil }
 
 // Admit lifts the guard from one scope. When it returns, that is durable.
-func (s *Store) Admit(_ context.Context, scope string) error {
+func (s *Store) Admit(_ context.Context, scope string, by atmost.Actor) error {
 	s.calls.Add(1)
 	defer s.calls.Done()
 	s.guardLatch.take()
@@ -70,7 +72,7 @@ func (s *Store) Admit(_ context.Context, scope string) error {
 	b := s.db.NewBatch()
 	defer b.Close()
 	_ = b.Set(admittedKey(scope), nil, nil)
-	if err := s.commit(b, durable); err != nil {
+	if err := s.admitted(b, atmost.AuditAdmit, scope, by); err != nil {
 		return err
 	}
 	admitted := maps.Clone(g.admitted)
@@ -80,19 +82,31 @@ func (s *Store) Admit(_ context.Context, scope string) error {
 }
 
 // AdmitAll lifts the guard. When it returns, that is durable.
-func (s *Store) AdmitAll(context.Context) error {
+func (s *Store) AdmitAll(_ context.Context, by atmost.Actor) error {
 	s.calls.Add(1)
 	defer s.calls.Done()
 	s.guardLatch.take()
 	defer s.guardLatch.drop()
+	if s.guard.Load() == nil {
+		return nil
+	}
 	b := s.db.NewBatch()
 	defer b.Close()
 	_ = b.Delete(metaGuard, nil)
 	admitted := rangeOf(admittedKey(""))
 	_ = b.DeleteRange(admitted.LowerBound, admitted.UpperBound, nil)
-	if err := s.commit(b, durable); err != nil {
+	if err := s.admitted(b, atmost.AuditAdmitAll, "", by); err != nil {
 		return err
 	}
 	s.guard.Store(nil)
 	return nil
+}
+
+// admitted commits what lifts the guard.
+func (s *Store) admitted(b *pebble.Batch, action atmost.Action, scope string, by atmost.Actor) error {
+	at, err := s.now()
+	if err != nil {
+		return err
+	}
+	return s.commitAudited(b, &atmost.AuditEntry{At: at.Now, Actor: by, Action: action, ID: atmost.ID{Scope: scope}})
 }

@@ -2,6 +2,7 @@ package pebblestore
 
 // What the first byte of a key in the directory means, and what follows it:
 //
+//	a  number (8 bytes, big-endian): an entry of the audit trail
 //	e  bucket (4 bytes, big-endian), scope, 0, key: some change of the record falls due in the bucket
 //	m  name: the store's own state
 //	p  scope, 0, key: the record is processing
@@ -20,6 +21,7 @@ import (
 )
 
 const (
+	prefixAudit      = 'a'
 	prefixExpiry     = 'e'
 	prefixMeta       = 'm'
 	prefixProcessing = 'p'
@@ -63,6 +65,10 @@ func expiryKey(bucket uint32, id atmost.ID) []byte {
 }
 
 func idOfExpiryKey(k []byte) atmost.ID { return idOf(k[5:]) }
+
+func auditKey(number uint64) []byte {
+	return binary.BigEndian.AppendUint64([]byte{prefixAudit}, number)
+}
 
 // indexPrefix is the prefix of the index that lists a state, 0 when none does.
 func indexPrefix(s atmost.State) byte {

@@ -1,6 +1,7 @@
 package pebblestore
 
 import (
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -24,6 +25,7 @@ var (
 	metaMark    = []byte{prefixMeta, 'c'}
 	metaExpired = []byte{prefixMeta, 'e'}
 	metaGuard   = []byte{prefixMeta, 'g'}
+	metaSecret  = []byte{prefixMeta, 's'}
 )
 
 // restartBatch is how many records are restarted in one batch.
@@ -45,6 +47,7 @@ func Open(dir string, o Options) (_ *Store, err error) {
 		space:      space{fs: o.fs(), dir: dir, reserve: o.DiskReserve},
 		guardLatch: newLatch(),
 		sweeping:   newLatch(),
+		audit:      audit{latch: newLatch()},
 	}
 	var died sync.Once
 	s.die = func(err error) {
@@ -141,8 +144,10 @@ func (s *Store) begin() error {
 	if err := s.beginTime(); err != nil {
 		return err
 	}
-	if err := s.loadGuard(); err != nil {
-		return err
+	for _, load := range []func() error{s.loadSecret, s.loadGuard, s.loadAudit} {
+		if err := load(); err != nil {
+			return err
+		}
 	}
 	return s.restart()
 }
@@ -162,6 +167,28 @@ func (s *Store) checkLayout() error {
 	}
 	return nil
 }
+
+// loadSecret makes a secret where there is none.
+func (s *Store) loadSecret() error {
+	got, err := s.meta(metaSecret)
+	switch {
+	case err != nil:
+		return err
+	case got == nil:
+		_, _ = rand.Read(s.secret[:]) // never fails
+		b := s.db.NewBatch()
+		defer b.Close()
+		_ = b.Set(metaSecret, s.secret[:], nil)
+		return s.commit(b, durable)
+	case len(got) != len(s.secret):
+		return fmt.Errorf("the secret is %w", errCorrupt)
+	}
+	copy(s.secret[:], got)
+	return nil
+}
+
+// Secret is described at atmost.Keyed.
+func (s *Store) Secret() [32]byte { return s.secret }
 
 // beginTime starts the clock where no earlier process's was.
 func (s *Store) beginTime() error {
@@ -200,7 +227,7 @@ func (s *Store) restart() error {
 	}
 	b := s.db.NewBatch()
 	defer func() { _ = b.Close() }()
-	err = s.eachIndexed(prefixProcessing, atmost.ID{}, func(id atmost.ID) (bool, error) {
+	err = s.each(prefixProcessing, atmost.Query{}, func(id atmost.ID, _ []byte) (bool, error) {
 		stored, err := s.get(id)
 		if errors.Is(err, errCorrupt) {
 			s.options.Logger.Error("a record cannot be restarted", "key", id.Digest(), "error", err)

@@ -29,6 +29,8 @@ type Store struct {
 	latches latches
 	leases  *leases
 	space   space
+	secret  [32]byte
+	audit   audit
 
 	guard      atomic.Pointer[guard] // nil: not guarded
 	guardLatch latch                 // held while it is changed
@@ -46,7 +48,11 @@ type Store struct {
 	close  func() error
 }
 
-var _ atmost.Store = (*Store)(nil)
+var (
+	_ atmost.Store = (*Store)(nil)
+	_ atmost.Guard = (*Store)(nil)
+	_ atmost.Keyed = (*Store)(nil)
+)
 
 // errDead is the answer of a store that could not make something durable.
 var errDead = errors.New("pebblestore: an earlier write failed, the store must be opened again")
@@ -98,10 +104,25 @@ func (s *Store) apply(id atmost.ID, event atmost.Event) (atmost.Step, error) {
 	case claim && s.space.low.Load():
 		return atmost.Step{}, errDiskReserve
 	}
-	if err := s.write(&stored, &step.Record, durable); err != nil {
+	if err := s.writeStep(&stored, &step); err != nil {
 		return atmost.Step{}, err
 	}
 	return step, refusal
+}
+
+// writeStep stores a step. The caller holds the ID's latch.
+func (s *Store) writeStep(stored *atmost.Record, step *atmost.Step) error {
+	if step.Audit == nil {
+		return s.write(stored, &step.Record, durable)
+	}
+	b := s.db.NewBatch()
+	defer b.Close()
+	s.put(b, stored, &step.Record)
+	if err := s.commitAudited(b, step.Audit); err != nil {
+		return err
+	}
+	s.leases.track(&step.Record)
+	return nil
 }
 
 // Lookup is described at atmost.Store.

@@ -32,13 +32,16 @@ func (s *Store) settle(ctx context.Context, c *call, seen *row) (atmost.Step, er
 		}
 		step, refusal := atmost.Transition(seen.record, c.event, seen.at)
 		_, claim := c.event.(*atmost.Claim)
+		if !step.Changed && seen.version == 0 {
+			return step, refusal
+		}
 		if !step.Changed {
 			return s.answerRead(ctx, step, refusal)
 		}
 		if aged := atmost.Age(seen.record, seen.at); claim && seen.guard.forgot(aged) {
 			return atmost.Step{Record: aged}, errForgotten
 		}
-		switch done, err := s.replace(c, seen, &step.Record, claim); {
+		switch done, err := s.replace(c, seen, &step, claim); {
 		case err != nil:
 			return atmost.Step{}, err
 		case done:
@@ -51,12 +54,10 @@ func (s *Store) settle(ctx context.Context, c *call, seen *row) (atmost.Step, er
 	}
 }
 
-// answerRead is the end of a call that changes nothing.
+// answerRead is the end of a call that changes nothing of the row that it found.
 func (s *Store) answerRead(ctx context.Context, step atmost.Step, refusal error) (atmost.Step, error) {
-	if step.Record.State != atmost.Absent {
-		if err := s.replicated(ctx); err != nil {
-			return atmost.Step{}, err
-		}
+	if err := s.replicated(ctx); err != nil {
+		return atmost.Step{}, err
 	}
 	return step, refusal
 }
@@ -104,21 +105,30 @@ func instant(now int64) atmost.Instant {
 	return atmost.Instant{Now: atmost.Time(now), Expiry: atmost.Time(now)}
 }
 
-// replace writes next in the place of what was read. It reports false, and has written nothing, if that is not there any
-// more, or if time has changed it since.
-func (s *Store) replace(c *call, seen *row, next *atmost.Record, claim bool) (bool, error) {
-	args := named(next)
+// replace writes what step made of what was read in the place of that, and its entry in the audit trail. It reports false, and has
+// written nothing, if that is not there any more, or if time has changed it since.
+func (s *Store) replace(c *call, seen *row, step *atmost.Step, claim bool) (bool, error) {
+	next := step.Record
+	if next.State == atmost.Absent {
+		next = forgotten(next, step.Now)
+	}
+	args := named(&next)
 	args["guard"] = seen.guard.version
-	sql := s.text.insert
+	st := statement{
+		sql: s.text.insert, args: func() ([]any, bool) { return []any{args}, c.begin() },
+		wrote: anyRow, lockWait: s.options.Timeout / loneLockShare,
+	}
 	if seen.version != 0 {
-		sql = s.text.update
+		st.sql = s.text.update
 		args["version"], args["claim"] = seen.version, claim
 		args["until"] = validUntil(atmost.Age(seen.record, seen.at))
 	}
-	n, err := s.send(statement{
-		sql: sql, args: func() ([]any, bool) { return []any{args}, c.begin() },
-		wrote: anyRow, lockWait: s.options.Timeout / loneLockShare,
-	}, c.undone)
+	if step.Audit != nil { // of a record, so there is a row
+		st.sql = s.text.updateAudited
+		addTo(args, step.Audit)
+		st.scan = func(rows pgx.Rows) error { return rows.Scan(&step.Audit.Number) }
+	}
+	n, err := s.send(st, c.undone)
 	return n > 0, err
 }
 

@@ -27,6 +27,8 @@ func newClaim() *atmost.Claim {
 	}
 }
 
+var operator = atmost.Actor{Name: "ada", Reason: "the bank says so, see ticket 7"}
+
 func done(c *atmost.Claim) *atmost.Finish {
 	return &atmost.Finish{Token: c.Token, Outcome: atmost.Outcome{State: atmost.Completed, Result: []byte(`1`), UpstreamStatus: 200}}
 }
@@ -359,8 +361,8 @@ func TestCorrupt(t *testing.T) {
 	if _, err := s.Lookup(t.Context(), bad); err == nil {
 		t.Error("the row was read")
 	}
-	if got, err := s.List(t.Context(), atmost.Processing, atmost.ID{}, 100); err != nil || len(got) != 16 {
-		t.Errorf("listed %d, %v", len(got), err)
+	if got, err := s.List(t.Context(), atmost.Query{State: atmost.Processing, Limit: 100}); err != nil || len(got.Records) != 16 || got.More {
+		t.Errorf("listed %d, %v", len(got.Records), err)
 	}
 	if _, err := s.Sweep(t.Context(), 10); err != nil {
 		t.Error(err)

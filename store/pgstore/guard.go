@@ -157,10 +157,7 @@ func (s *Store) replaced(ctx context.Context, conn *pgx.Conn, known, v server) e
 			v.timeline, v.synchronous, known.timeline)
 		return err
 	}
-	_, err := conn.Exec(ctx, s.sql(`WITH noticed AS (
-		UPDATE atmost_meta SET timeline = $1, synchronous = $2, guarded_since = {now}, guard_version = guard_version + 1
-		WHERE id = 1 AND timeline = $3 RETURNING id)
-		DELETE FROM atmost_admitted WHERE EXISTS (SELECT FROM noticed)`), v.timeline, v.synchronous, known.timeline)
+	err := s.putUpGuard(ctx, conn, v, &known.timeline)
 	if err != nil {
 		return err
 	}
@@ -168,6 +165,16 @@ func (s *Store) replaced(ctx context.Context, conn *pgx.Conn, known, v server) e
 	s.options.Logger.Error("a standby without all that was acknowledged may have been promoted: new keys are refused until they are admitted; see atmost admit --help",
 		"timeline", v.timeline, "before", known.timeline)
 	return nil
+}
+
+// putUpGuard writes down that v, which is the server from now on, may have forgotten claims: if the one before was on timeline, or
+// whatever that was on if it is nil.
+func (s *Store) putUpGuard(ctx context.Context, conn *pgx.Conn, v server, timeline *string) error {
+	_, err := conn.Exec(ctx, s.sql(`WITH noticed AS (
+		UPDATE atmost_meta SET system = $1, timeline = $2, synchronous = $3, guarded_since = {now}, guard_version = guard_version + 1
+		WHERE id = 1 AND timeline = coalesce($4, timeline) RETURNING id)
+		DELETE FROM atmost_admitted WHERE EXISTS (SELECT FROM noticed)`), v.identity(), v.timeline, v.synchronous, timeline)
+	return err
 }
 
 // reinspect looks at the server again. It fails where the server is not to be used any more.
@@ -189,18 +196,21 @@ func (s *Store) reinspect(ctx context.Context) error {
 // It is up to a second old.
 func (s *Store) Guarded() bool { return s.guarded.Load() }
 
-// Admit lifts the guard from one scope, for all instances. When it returns without an error, that is durable.
-func (s *Store) Admit(ctx context.Context, scope string) error {
-	return s.admit(ctx, `WITH lifted AS (
-		UPDATE atmost_meta SET guard_version = guard_version + 1 WHERE id = 1 AND guarded_since IS NOT NULL RETURNING guarded_since)
-		INSERT INTO atmost_admitted SELECT $1, guarded_since FROM lifted ON CONFLICT (scope) DO UPDATE SET since = excluded.since`, scope)
+// Admit is described at atmost.Guard. It lifts the guard for all instances.
+func (s *Store) Admit(ctx context.Context, scope string, by atmost.Actor) error {
+	return s.admit(ctx, `guard_version = guard_version + 1, audited = audited + 1 WHERE id = 1 AND guarded_since IS NOT NULL
+			AND NOT EXISTS (SELECT FROM atmost_admitted a WHERE a.scope = @entry_scope AND a.since = guarded_since)`,
+		`INSERT INTO atmost_admitted SELECT @entry_scope, guarded_since FROM lifted
+			ON CONFLICT (scope) DO UPDATE SET since = excluded.since`,
+		atmost.AuditEntry{Action: atmost.AuditAdmit, ID: atmost.ID{Scope: scope}, Actor: by})
 }
 
-// AdmitAll lifts the guard, for all instances. When it returns without an error, that is durable.
-func (s *Store) AdmitAll(ctx context.Context) error {
-	return s.admit(ctx, `WITH lifted AS (
-		UPDATE atmost_meta SET guarded_since = NULL, guard_version = guard_version + 1 WHERE id = 1 RETURNING id)
-		DELETE FROM atmost_admitted WHERE EXISTS (SELECT FROM lifted)`)
+// AdmitAll is described at atmost.Guard. It lifts the guard for all instances.
+func (s *Store) AdmitAll(ctx context.Context, by atmost.Actor) error {
+	return s.admit(ctx, `guarded_since = NULL, guard_version = guard_version + 1, audited = audited + 1
+			WHERE id = 1 AND guarded_since IS NOT NULL`,
+		`DELETE FROM atmost_admitted WHERE EXISTS (SELECT FROM lifted)`,
+		atmost.AuditEntry{Action: atmost.AuditAdmitAll, Actor: by})
 }
 
 // Guard tells that the database at url may have forgotten claims: that it was restored from a backup, or copied to the server it is
@@ -228,10 +238,7 @@ func Guard(ctx context.Context, url string, o Options) error {
 	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
 	v, err := s.look(ctx, conn)
 	if err == nil {
-		_, err = conn.Exec(ctx, s.sql(`WITH noticed AS (
-			UPDATE atmost_meta SET system = $1, timeline = $2, synchronous = $3, guarded_since = {now}, guard_version = guard_version + 1
-			WHERE id = 1 RETURNING id)
-			DELETE FROM atmost_admitted WHERE EXISTS (SELECT FROM noticed)`), v.identity(), v.timeline, v.synchronous)
+		err = s.putUpGuard(ctx, conn, v, nil)
 	}
 	if err != nil {
 		return fmt.Errorf("pgstore: %w", err)
@@ -239,13 +246,29 @@ func Guard(ctx context.Context, url string, o Options) error {
 	return nil
 }
 
-func (s *Store) admit(ctx context.Context, sql string, args ...any) error {
+// admit sets what lifts a guard, if there is one, and with that writes down for which scopes, and who did it.
+func (s *Store) admit(ctx context.Context, set, scopes string, entry atmost.AuditEntry) error {
+	if err := errors.Join(storable(entry.ID, nil), storableActor(entry.Actor)); err != nil {
+		return err
+	}
 	s.calls.Add(1)
 	defer s.calls.Done()
 	ctx, cancel := s.bound(ctx)
 	defer cancel()
-	if _, err := s.run(ctx, statement{sql: sql, args: arguments(args...), wrote: anyRow, lockWait: s.options.Timeout / loneLockShare}); err != nil {
+	args := pgx.NamedArgs{}
+	addTo(args, &entry)
+	n, err := s.run(ctx, statement{
+		sql: s.sql(`WITH lifted AS (UPDATE atmost_meta SET ` + set + ` RETURNING guarded_since, audited), admitted AS (` + scopes + `)
+			` + addEntry + ` FROM lifted c`),
+		args: arguments(args), wrote: anyRow, lockWait: s.options.Timeout / loneLockShare,
+	})
+	if err != nil {
 		return failed(err)
+	}
+	if n == 0 { // somebody else lifted it, maybe just now
+		if err := s.replicated(ctx); err != nil {
+			return err
+		}
 	}
 	return s.reinspect(ctx)
 }

@@ -120,7 +120,7 @@ func (s *Store) judge(c *call, f *found) {
 	case step.Changed:
 		s.alone(c, nil)
 	case f.made || !s.synchronous.Load():
-		step.Record.Past = append([]atmost.Past(nil), step.Record.Past...)
+		step.Record = own(step.Record)
 		c.answer(step, refusal)
 	default:
 		s.calls.Go(func() {
@@ -184,15 +184,22 @@ func claimOf(s *Store, c *call) []any {
 	return []any{
 		c.id.Scope, c.id.Key, e.Operation, string(e.Fingerprint.Algorithm), e.Fingerprint.Digest[:], e.Token[:],
 		e.Lease.Microseconds(), int64(e.Policy.ResultRetention), int64(e.Policy.KeyRetention),
-		int16(e.Policy.OnUnknown), int16(e.Policy.ExecutedBy), s.opened(),
+		int16(e.Policy.OnUnknown), int16(e.Policy.ExecutedBy), encodeTrace(e.Trace), paths(e), s.opened(),
 	}
+}
+
+func paths(e *atmost.Claim) []byte {
+	if e.Paths == nil {
+		return nil
+	}
+	return orNull(e.Paths())
 }
 
 func claimsOf(s *Store, calls []*call) []any {
 	n := len(calls)
 	var (
 		scope, key, operation, algorithm = make([]string, n), make([]string, n), make([]string, n), make([]string, n)
-		digest, token                    = make([][]byte, n), make([][]byte, n)
+		digest, token, trace, path       = make([][]byte, n), make([][]byte, n), make([][]byte, n), make([][]byte, n)
 		lease, result, keep              = make([]int64, n), make([]int64, n), make([]int64, n)
 		onUnknown, by                    = make([]int16, n), make([]int16, n)
 	)
@@ -202,8 +209,9 @@ func claimsOf(s *Store, calls []*call) []any {
 		digest[i], token[i] = e.Fingerprint.Digest[:], e.Token[:]
 		lease[i], result[i], keep[i] = e.Lease.Microseconds(), int64(e.Policy.ResultRetention), int64(e.Policy.KeyRetention)
 		onUnknown[i], by[i] = int16(e.Policy.OnUnknown), int16(e.Policy.ExecutedBy)
+		trace[i], path[i] = encodeTrace(e.Trace), paths(e)
 	}
-	return []any{scope, key, operation, algorithm, digest, token, lease, result, keep, onUnknown, by, s.opened()}
+	return []any{scope, key, operation, algorithm, digest, token, lease, result, keep, onUnknown, by, trace, path, s.opened()}
 }
 
 var finishing = kind{
@@ -230,8 +238,8 @@ func scanFinish(rows pgx.Rows, sh *shared) (*call, *found, error) {
 	}
 	var now, n int64
 	var contradictions int32
-	var past []byte
-	if err := rows.Scan(&now, &n, &contradictions, &past); err != nil {
+	var past, history []byte
+	if err := rows.Scan(&now, &n, &contradictions, &past, &history); err != nil {
 		return nil, nil, err
 	}
 	if n < 1 || n > int64(len(sh.calls)) {
@@ -242,9 +250,10 @@ func scanFinish(rows pgx.Rows, sh *shared) (*call, *found, error) {
 	r := *e.Claimed
 	r.Deadline = atmost.Time(now) + 1 // it had not passed, whatever renewals made of it
 	r.Contradictions, r.Past = uint32(contradictions), decodePast(past)
+	bad := r.History.UnmarshalBinary(history) != nil
 	f := &found{row: row{at: instant(now)}, made: true}
 	step, err := atmost.Transition(r, e, f.at)
-	f.record, f.bad = step.Record, err != nil
+	f.record, f.bad = step.Record, bad || err != nil
 	return c, f, nil
 }
 

@@ -2,45 +2,97 @@ package pgstore
 
 import (
 	"context"
-	"fmt"
+	"errors"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/atmost-dev/atmost"
 )
 
-// List is described at atmost.Store. A record that lapsed is listed as processing until it is swept.
-func (s *Store) List(ctx context.Context, state atmost.State, after atmost.ID, limit int) ([]atmost.Record, error) {
-	if state != atmost.Processing && state != atmost.Unknown {
-		return nil, fmt.Errorf("pgstore: records that are %v are not listed", state)
+// lookedAt is how many rows, or scopes, are looked at for a page at least, where not all of them need be asked for.
+const lookedAt = 1000
+
+// List is described at atmost.Store. A record that lapsed is listed as what it was until it is swept. What is processing, or unknown,
+// is found by that; a scope, or a key in all scopes, by its place; all else by looking at what there is.
+func (s *Store) List(ctx context.Context, q atmost.Query) (atmost.Page, error) {
+	look := s.text.list.search(&q)
+	args := []any{look.from.Scope, look.from.Key, look.most}
+	err := storable(look.from, nil)
+	if look.key != nil {
+		args = append(args, *look.key)
+		err = errors.Join(err, storable(atmost.ID{Key: *look.key}, nil))
+	}
+	if err != nil {
+		return atmost.Page{}, err
 	}
 	s.calls.Add(1)
 	defer s.calls.Done()
 	ctx, cancel := s.bound(ctx)
 	defer cancel()
-	var found []atmost.Record
-	for more := true; more && len(found) < limit; {
-		asked := limit - len(found)
-		rows, err := s.readRows(ctx, s.text.list[state == atmost.Unknown], after.Scope, after.Key, asked)
-		if err != nil {
-			return nil, err
-		}
-		for _, r := range rows {
-			if aged := atmost.Age(r.record, r.at); aged.State != atmost.Absent {
-				found = append(found, aged)
-			}
-		}
-		if more = len(rows) > 0; more {
-			after = rows[len(rows)-1].record.ID
+	rows, err := s.readRows(ctx, look.sql, args...)
+	if err != nil {
+		return atmost.Page{}, err
+	}
+	page := pageOf(rows, q, len(rows) == look.most)
+	if len(page.Records) > 0 {
+		if err := s.replicated(ctx); err != nil {
+			return atmost.Page{}, err
 		}
 	}
-	if len(found) == 0 {
-		return nil, nil
+	return page, nil
+}
+
+// search is where the rows are looked for among which those are that a query asks for.
+type search struct {
+	sql  string
+	from atmost.ID // that they follow, or the only one
+	key  *string   // that is looked for in all scopes, if it is
+	most int       // how many they are at most: at least two, as one tells the time if there are none
+}
+
+func (l *listing) search(q *atmost.Query) search {
+	look := search{sql: l.all, from: q.After, most: q.Limit + 1} // to learn whether there are more
+	if q.Scope != nil && look.from.Scope < *q.Scope {
+		look.from = atmost.ID{Scope: *q.Scope}
 	}
-	if err := s.replicated(ctx); err != nil {
-		return nil, err
+	open := q.State == atmost.Processing || q.State == atmost.Unknown
+	switch {
+	case q.Key != nil && q.Scope != nil:
+		look.sql, look.from = l.one, atmost.ID{Scope: *q.Scope, Key: *q.Key}
+	case q.Key != nil:
+		look.sql, look.key = l.key, q.Key
+	case q.State == atmost.Unknown:
+		look.sql = l.unknown
+	case q.State == atmost.Processing:
+		look.sql = l.processing
 	}
-	return found, nil
+	if q.Key != nil || q.Operation != nil || q.Age > 0 || q.State != atmost.Absent && !open {
+		look.most = max(look.most, lookedAt)
+	}
+	return look
+}
+
+// pageOf is what q asks for of rows, which are in order, and after which there may be more.
+func pageOf(rows []row, q atmost.Query, more bool) atmost.Page {
+	end := &rows[len(rows)-1]
+	page := atmost.Page{Next: end.record.ID, More: more && (q.Scope == nil || end.record.ID.Scope == *q.Scope), Now: end.at.Now}
+	state := q.State
+	q.State = atmost.Absent
+	for _, r := range rows {
+		aged := atmost.Age(r.record, r.at)
+		if state != atmost.Absent && state != r.record.State || !q.Match(&aged, r.at.Now) || compareIDs(aged.ID, q.After) <= 0 {
+			continue
+		}
+		if len(page.Records) == q.Limit {
+			page.Next, page.More = page.Records[q.Limit-1].ID, true
+			break
+		}
+		page.Records = append(page.Records, aged)
+	}
+	if !page.More {
+		page.Next = atmost.ID{}
+	}
+	return page
 }
 
 // Settled is described at atmost.Watcher.
@@ -74,7 +126,7 @@ func (s *Store) Settled(ctx context.Context, ids []atmost.ID) ([]atmost.Record, 
 	return settled, nil
 }
 
-// readRows reads any number of rows, and leaves out what makes no sense.
+// readRows reads any number of rows. Of one that is not there, or makes no sense, it tells the ID.
 func (s *Store) readRows(ctx context.Context, sql string, args ...any) ([]row, error) {
 	var out []row
 	var last pgx.Rows
@@ -90,12 +142,16 @@ func (s *Store) readRows(ctx context.Context, sql string, args ...any) ([]row, e
 		if err := rows.Scan(append([]any{&now, &id.Scope, &id.Key}, c.targets()...)...); err != nil {
 			return err
 		}
-		r, err := c.record(id)
-		if err != nil { // every call that asks for it alone gets the error
-			s.options.Logger.Error("a record cannot be read", "key", id.Digest(), "error", err)
-			return nil
+		r := row{record: atmost.Record{ID: id}, at: instant(now)}
+		if c.version != nil {
+			record, err := c.record(id)
+			if err != nil { // every call that asks for it alone gets the error
+				s.options.Logger.Error("a record cannot be read", "key", id.Digest(), "error", err)
+			} else {
+				r.version, r.record = *c.version, record
+			}
 		}
-		out = append(out, row{version: *c.version, record: r, at: instant(now)})
+		out = append(out, r)
 		return nil
 	})
 	return out, err

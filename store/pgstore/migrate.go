@@ -23,7 +23,7 @@ var embedded embed.FS
 const migrationsTable = "atmost_migrations"
 
 // schemaVersion is the newest migration, which this release needs.
-const schemaVersion = 1
+const schemaVersion = 3
 
 // connectTimeout bounds how long Open takes, if Options.Timeout is less, and how long a migration waits for a connection, if its
 // URL says nothing of that.
@@ -103,6 +103,10 @@ func withProvider(url string, f func(*goose.Provider) error) error {
 	if err == nil {
 		err = f(p)
 	}
+	var refused *pgconn.PgError
+	if errors.As(err, &refused) && refused.Code == lockNotAvailable {
+		return fmt.Errorf("pgstore: migrating: somebody holds a table that is to be changed, a dump for example; when that has ended, do it again: %w", err)
+	}
 	if err != nil {
 		return fmt.Errorf("pgstore: migrating: %w", err)
 	}
@@ -137,22 +141,27 @@ func migrated(ctx context.Context, conn *pgx.Conn) (version int64, err error) {
 	return version, nil
 }
 
-// checkSchema refuses a database whose schema is older than this release needs, or newer than it understands.
-func checkSchema(ctx context.Context, conn *pgx.Conn, url string) error {
+// checkSchema refuses a database whose schema is older than this release needs, or newer than it understands. It returns the store's
+// secret.
+func checkSchema(ctx context.Context, conn *pgx.Conn, url string) (secret [32]byte, err error) {
 	version, err := migrated(ctx, conn)
 	if err != nil {
-		return err
+		return secret, err
 	}
 	if version < schemaVersion {
-		return fmt.Errorf("pgstore: the database's schema has version %d, this release needs %d: run: atmost migrate up --store '%s'",
+		return secret, fmt.Errorf("pgstore: the database's schema has version %d, this release needs %d: run: atmost migrate up --store '%s'",
 			version, schemaVersion, Redacted(url))
 	}
 	var needs int64
-	if err := conn.QueryRow(ctx, "SELECT needs FROM atmost_meta").Scan(&needs); err != nil {
-		return fmt.Errorf("pgstore: reading what the schema needs: %w", err)
+	var stored []byte
+	if err := conn.QueryRow(ctx, "SELECT needs, secret FROM atmost_meta").Scan(&needs, &stored); err != nil {
+		return secret, fmt.Errorf("pgstore: reading what the schema needs: %w", err)
 	}
 	if needs > schemaVersion {
-		return fmt.Errorf("pgstore: the database was migrated by a newer release, and needs one that knows its version %d; this one knows %d", needs, schemaVersion)
+		return secret, fmt.Errorf("pgstore: the database was migrated by a newer release, and needs one that knows its version %d; this one knows %d", needs, schemaVersion)
 	}
-	return nil
+	if copy(secret[:], stored) < len(secret) {
+		return secret, errors.New("pgstore: the secret in the table atmost_meta is too short")
+	}
+	return secret, nil
 }

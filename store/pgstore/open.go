@@ -66,7 +66,7 @@ func (s *Store) probe(ctx context.Context, config *pgxpool.Config, url string) e
 		return fmt.Errorf("pgstore: %w: %w", errNotSent, err)
 	}
 	defer func() { _ = conn.Close(ctx) }()
-	if err := checkSchema(ctx, conn, url); err != nil {
+	if s.secret, err = checkSchema(ctx, conn, url); err != nil {
 		return err
 	}
 	var wait, scan string
@@ -124,13 +124,13 @@ func (s *Store) Lookup(ctx context.Context, id atmost.ID) (atmost.Record, error)
 		return atmost.Record{}, err
 	}
 	r := atmost.Age(row.record, row.at)
-	if r.State != atmost.Absent {
-		return r, s.replicatedOr(ctx, &r)
-	}
-	if row.guard.forgot(r) {
+	if r.State == atmost.Absent && row.guard.forgot(r) {
 		return atmost.Record{}, errForgotten
 	}
-	return r, nil
+	if row.version == 0 {
+		return r, nil
+	}
+	return r, s.replicatedOr(ctx, &r)
 }
 
 // replicatedOr empties r if it is not known to be replicated.

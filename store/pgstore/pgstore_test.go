@@ -85,7 +85,7 @@ func newTableClock(t testing.TB, url string) *tableClock {
 }
 
 // reset empties the database. Time goes on.
-func (c *tableClock) reset() { c.exec("DELETE FROM atmost_records") }
+func (c *tableClock) reset() { c.exec("DELETE FROM atmost_records; DELETE FROM atmost_audit") }
 
 func (c *tableClock) Advance(d time.Duration) {
 	c.ManualClock.Advance(d)

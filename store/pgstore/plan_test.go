@@ -61,8 +61,12 @@ func TestPlans(t *testing.T) {
 		"finish one":        {s.text.finish.one, finishing.one(s, finish), 10},
 		"finish many":       {s.text.finishClaimed.many, finishing.many(s, two(finish)), 10},
 		"renew many":        {s.text.renew.many, renewing.many(s, two(renew)), 10},
-		"list unknown":      {s.text.list[true], []any{"", "", 100}, 10},
-		"list processing":   {s.text.list[false], []any{"", "", 100}, stored / 10}, // all that is processing
+		"list all":          {s.text.list.all, []any{"", "", 100}, 100},
+		"list unknown":      {s.text.list.unknown, []any{"", "", 100}, 10},
+		"list processing":   {s.text.list.processing, []any{"", "", 100}, stored / 10}, // all that is processing
+		"list one":          {s.text.list.one, []any{"", "17", 100}, 10},
+		"list a key":        {s.text.list.key, []any{"", "", 100, "17"}, 100},
+		"audit":             {listAudit, []any{int64(stored), 10}, 10},
 		"forget what is so": {s.text.forget, []any{[]string{""}, []string{"17"}, []int64{3}}, 10},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -22,27 +22,35 @@ func TestCancelledWait(t *testing.T) {
 	reader := newStore(t, url, pgstore.Options{Timeout: time.Second})
 	before, id, c := atmost.ID{Key: "before"}, atmost.ID{Key: "k"}, newClaim()
 	apply(t, writer, before, newClaim())
+	forgotten := atmost.ID{Key: "forgotten"}
+	ended := newClaim()
+	apply(t, writer, forgotten, ended)
+	apply(t, writer, forgotten, done(ended))
 	if r, err := reader.Lookup(t.Context(), before); err != nil || r.State != atmost.Processing {
 		t.Fatalf("with the standby: %v, %v", r.State, err)
 	}
 
 	standby.Stop(true)
-	answers := make(chan error)
-	go func() {
-		_, err := writer.Apply(t.Context(), id, c)
-		answers <- err
-	}()
-	for !pgtest.Query[bool](t, url, `SELECT count(pg_cancel_backend(pid)) > 0 FROM pg_stat_activity WHERE wait_event = 'SyncRep'
-		AND query LIKE '%INSERT INTO atmost_records%'`) {
-		select {
-		case err := <-answers:
-			t.Fatalf("the claim did not wait for the standby: %v", err)
-		default:
+	cancelled := func(id atmost.ID, event atmost.Event, table string) {
+		t.Helper()
+		answers := make(chan error)
+		go func() {
+			_, err := writer.Apply(t.Context(), id, event)
+			answers <- err
+		}()
+		for !pgtest.Query[bool](t, url, `SELECT count(pg_cancel_backend(pid)) > 0 FROM pg_stat_activity WHERE wait_event = 'SyncRep'
+			AND query LIKE '%INSERT INTO `+table+`%'`) {
+			select {
+			case err := <-answers:
+				t.Fatalf("%T did not wait for the standby: %v", event, err)
+			default:
+			}
+		}
+		if err := <-answers; !errors.Is(err, atmost.ErrAmbiguous) {
+			t.Errorf("the writer was told %v, want that it is ambiguous", err)
 		}
 	}
-	if err := <-answers; !errors.Is(err, atmost.ErrAmbiguous) {
-		t.Errorf("the writer was told %v, want that it is ambiguous", err)
-	}
+	cancelled(id, c, "atmost_records")
 	if n := pgtest.Query[int](t, url, `SELECT count(*) FROM atmost_records WHERE key = 'k'`); n != 1 {
 		t.Fatalf("the row is not visible: this test shows nothing")
 	}
@@ -55,8 +63,18 @@ func TestCancelledWait(t *testing.T) {
 	if got, err := reader.Settled(t.Context(), []atmost.ID{before, id}); err != nil || len(got) != 0 {
 		t.Errorf("Settled = %v, %v", got, err)
 	}
-	if got, err := reader.List(t.Context(), atmost.Processing, atmost.ID{}, 10); err == nil {
-		t.Errorf("another instance listed %d records that are not replicated", len(got))
+	if got, err := reader.List(t.Context(), atmost.Query{State: atmost.Processing, Limit: 10}); err == nil {
+		t.Errorf("another instance listed %d records that are not replicated", len(got.Records))
+	}
+	cancelled(forgotten, &atmost.Forget{By: operator}, "atmost_audit")
+	if r, err := reader.Lookup(t.Context(), forgotten); err == nil {
+		t.Errorf("another instance answered %v of what is forgotten, which is not replicated", r.State)
+	}
+	if step, err := reader.Apply(t.Context(), forgotten, done(ended)); atmost.CodeOf(err) != atmost.CodeInternal {
+		t.Errorf("another instance answered a report with %v, %v from what is not replicated", step.Record.State, err)
+	}
+	if got, err := reader.Audit(t.Context(), 0, 10); err == nil {
+		t.Errorf("another instance told of %d entries of the audit trail that are not replicated", len(got))
 	}
 
 	if err := standby.Start(); err != nil {
@@ -167,13 +185,13 @@ func TestPromoted(t *testing.T) {
 	if _, err := s.Lookup(t.Context(), lost); atmost.CodeOf(err) != atmost.CodeOutcomeUnknown {
 		t.Errorf("Lookup: %v", err)
 	}
-	if err := s.Admit(t.Context(), "a"); err != nil {
+	if err := s.Admit(t.Context(), "a", operator); err != nil {
 		t.Fatal(err)
 	}
 	apply(t, other, lost, newClaim())
 	apply(t, other, free, newClaim())
 	refused(s, atmost.ID{Scope: "b", Key: "lost"})
-	if err := other.AdmitAll(t.Context()); err != nil {
+	if err := other.AdmitAll(t.Context(), operator); err != nil {
 		t.Fatal(err)
 	}
 	apply(t, s, atmost.ID{Scope: "b", Key: "lost"}, newClaim())

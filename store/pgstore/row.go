@@ -1,11 +1,14 @@
 package pgstore
 
 // How a record is kept in columns. The bytes of the column past are, for each earlier attempt, its token and a byte that is
-// 1 if it was contradicted; the column is null if there is none, as message and result are.
+// 1 if it was contradicted; the column is null if there is none, as message, history, trace, paths and result are.
 
 import (
+	"bytes"
 	"errors"
+	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -22,7 +25,7 @@ const forgetLag = time.Minute
 const columns = `r.version, r.fence, r.deadline, r.created_at, r.updated_at, r.result_expires, r.key_expires,
 	r.result_retention, r.key_retention, r.attempt, r.contradictions, r.upstream_status,
 	r.state, r.settled_by, r.not_kept, r.on_unknown, r.executed_by,
-	r.operation, r.algorithm, r.digest, r.token, r.message, r.past, r.result`
+	r.operation, r.algorithm, r.digest, r.token, r.message, r.past, r.history, r.trace, r.paths, r.result`
 
 // row is what is stored for an ID at a moment.
 type row struct {
@@ -42,7 +45,7 @@ type cells struct {
 	attempt, contradictions, upstreamStatus                               *int32
 	state, settledBy, notKept, onUnknown, executedBy                      *int16
 	operation, algorithm                                                  *string
-	digest, token, message, past, result                                  []byte
+	digest, token, message, past, history, trace, paths, result           []byte
 }
 
 // targets are what to scan columns into.
@@ -51,7 +54,7 @@ func (c *cells) targets() []any {
 		&c.version, &c.fence, &c.deadline, &c.created, &c.updated, &c.resultExpires, &c.keyExpires,
 		&c.resultRetention, &c.keyRetention, &c.attempt, &c.contradictions, &c.upstreamStatus,
 		&c.state, &c.settledBy, &c.notKept, &c.onUnknown, &c.executedBy,
-		&c.operation, &c.algorithm, &c.digest, &c.token, &c.message, &c.past, &c.result,
+		&c.operation, &c.algorithm, &c.digest, &c.token, &c.message, &c.past, &c.history, &c.trace, &c.paths, &c.result,
 	}
 }
 
@@ -71,15 +74,20 @@ func (c *cells) record(id atmost.ID) (atmost.Record, error) {
 		SettledBy: atmost.SettledBy(*c.settledBy),
 		CreatedAt: atmost.Time(*c.created), UpdatedAt: atmost.Time(*c.updated),
 		ResultExpires: atmost.Time(*c.resultExpires), KeyExpires: atmost.Time(*c.keyExpires),
-		Contradictions: uint32(*c.contradictions),
+		Contradictions: uint32(*c.contradictions), Paths: c.paths,
 	}
 	known := r.State >= atmost.Processing && r.State <= atmost.Unknown && r.SettledBy <= atmost.ByResolve &&
-		r.NotKept <= atmost.TooLarge && r.Policy.OnUnknown <= atmost.RetryUnknown && r.Policy.ExecutedBy <= atmost.ByClient
-	if !known || len(c.digest) != len(r.Fingerprint.Digest) || len(c.token) != len(r.Token) || len(c.past)%pastSize != 0 {
+		r.NotKept <= atmost.Erased && r.Policy.OnUnknown <= atmost.RetryUnknown && r.Policy.ExecutedBy <= atmost.ByClient
+	if !known || len(c.digest) != len(r.Fingerprint.Digest) || len(c.token) != len(r.Token) || len(c.past)%pastSize != 0 ||
+		c.trace != nil && len(c.trace) != len(r.Trace) {
 		return atmost.Record{}, errCorrupt
+	}
+	if err := r.History.UnmarshalBinary(c.history); err != nil {
+		return atmost.Record{}, fmt.Errorf("%w: %w", errCorrupt, err)
 	}
 	copy(r.Fingerprint.Digest[:], c.digest)
 	copy(r.Token[:], c.token)
+	copy(r.Trace[:], c.trace)
 	r.Past = decodePast(c.past)
 	return r, nil
 }
@@ -106,6 +114,18 @@ func encodePast(past []atmost.Past) []byte {
 	return b
 }
 
+func encodeHistory(h atmost.History) []byte {
+	b, _ := h.AppendBinary(nil) // never fails
+	return b
+}
+
+func encodeTrace(span atmost.SpanID) []byte {
+	if span == (atmost.SpanID{}) {
+		return nil
+	}
+	return span[:]
+}
+
 // due is when a sweep has something to do about r, nil if never, or if it is processing: then its deadline says that.
 func due(r *atmost.Record) *int64 {
 	at, changes := r.NextChange()
@@ -113,9 +133,27 @@ func due(r *atmost.Record) *int64 {
 		return nil
 	}
 	if at == r.KeyExpires {
-		at = at.Add(forgetLag)
+		at = forgettable(r)
 	}
 	return (*int64)(&at)
+}
+
+// forgettable is from when on the row of a key that expires may be deleted.
+func forgettable(r *atmost.Record) atmost.Time { return max(r.KeyExpires, r.UpdatedAt).Add(forgetLag) }
+
+// forgotten is what is written of a record that a person had forgotten: nothing but its fence, and that it expired long ago, so that no
+// clock brings it back.
+func forgotten(absent atmost.Record, now atmost.Time) atmost.Record {
+	return atmost.Record{
+		ID: absent.ID, Fence: absent.Fence, Outcome: atmost.Outcome{State: atmost.NotExecuted}, UpdatedAt: now, KeyExpires: 1,
+	}
+}
+
+// own gives the caller a copy of all that is not to be shared.
+func own(r atmost.Record) atmost.Record {
+	r.Past, r.Paths = slices.Clone(r.Past), bytes.Clone(r.Paths)
+	r.History.Entries = slices.Clone(r.History.Entries)
+	return r
 }
 
 // validUntil is the moment from which on an aged record is not what it was.
@@ -144,6 +182,7 @@ func named(r *atmost.Record) pgx.NamedArgs {
 		"on_unknown": int16(r.Policy.OnUnknown), "executed_by": int16(r.Policy.ExecutedBy),
 		"scope": r.ID.Scope, "key": r.ID.Key, "operation": r.Operation, "algorithm": string(r.Fingerprint.Algorithm),
 		"digest": r.Fingerprint.Digest[:], "token": r.Token[:], "message": orNull([]byte(r.Message)),
-		"past": encodePast(r.Past), "result": r.Result,
+		"past": encodePast(r.Past), "history": encodeHistory(r.History), "trace": encodeTrace(r.Trace), "paths": orNull(r.Paths),
+		"result": r.Result,
 	}
 }

@@ -32,16 +32,20 @@ var insertable = [...][2]string{
 	{"token", "bytea"},
 	{"message", "bytea"},
 	{"past", "bytea"},
+	{"history", "bytea"},
+	{"trace", "bytea"},
+	{"paths", "bytea"},
 	{"result", "bytea"},
 }
 
 // statements are the texts of what a store sends often.
 type statements struct {
 	readOne, readMany, insert, update string
+	updateAudited                     string // by a person
 	claim, finish, renew              together
 	finishClaimed                     together // for reporters who have what they claimed
 	due, forget, rewrite              string
-	list                              map[bool]string // by: unknown, else processing
+	list                              listing
 }
 
 // together is a statement in two forms: for many calls, whose arguments are arrays, and for one.
@@ -59,7 +63,7 @@ func (s *Store) sql(text string) string {
 
 // unguarded is the part of a claim's condition that holds while the server is the one of which the instance knows that nothing
 // is guarded: by itself a guard is only ever put up when the timeline changes. The argument is what Store.opened returns.
-const unguarded = `{timeline} = $12::text`
+const unguarded = `{timeline} = $14::text`
 
 // asJudged is the part of a condition that holds while the guard is what a claim was judged by.
 const asJudged = `EXISTS (SELECT FROM atmost_meta m WHERE m.id = 1 AND m.guard_version = @guard AND m.timeline = {recorded})`
@@ -78,6 +82,9 @@ func (s *Store) prepare() statements {
 		nulls = append(nulls, "NULL::"+typeOf(name))
 	}
 	all := strings.Join(names, ", ")
+	update := `UPDATE atmost_records SET version = version + 1, ` + strings.Join(sets, ", ") +
+		` WHERE scope = @scope AND key = @key AND version = @version AND {now} < @until
+		AND (NOT @claim::boolean OR ` + asJudged + `)`
 	finishOne := one(finishMany, "scope text", "key text", "token bytea", "state smallint", "not_kept smallint", "status integer",
 		"message bytea", "result bytea", "drops boolean")
 	renewOne := one(renewMany, "scope text", "key text", "token bytea", "lease bigint")
@@ -89,9 +96,8 @@ func (s *Store) prepare() statements {
 			CROSS JOIN LATERAL (SELECT * FROM atmost_records r WHERE r.scope = i.scope AND r.key = i.key OFFSET 0) r`),
 		insert: s.sql(`INSERT INTO atmost_records (version, ` + all + `) SELECT @fence::bigint, ` + strings.Join(values, ", ") +
 			` WHERE ` + asJudged + ` ON CONFLICT DO NOTHING`),
-		update: s.sql(`UPDATE atmost_records SET version = version + 1, ` + strings.Join(sets, ", ") +
-			` WHERE scope = @scope AND key = @key AND version = @version AND {now} < @until
-			AND (NOT @claim::boolean OR ` + asJudged + `)`),
+		update:        s.sql(update),
+		updateAudited: s.sql(audited(update)),
 		claim:         together{many: s.sql(claimManyText(all, strings.Join(nulls, ", "))), one: s.sql(claimOneText(all))},
 		finish:        together{many: s.sql(finishMany + whole), one: s.sql(finishOne + whole)},
 		finishClaimed: together{many: s.sql(finishMany + changedMany), one: s.sql(finishOne + changedOne)},
@@ -99,7 +105,10 @@ func (s *Store) prepare() statements {
 		due:           s.sql(listDue),
 		forget:        forgetMany,
 		rewrite:       rewriteMany,
-		list:          map[bool]string{false: s.sql(listProcessing), true: s.sql(listUnknown)},
+		list: listing{
+			all: s.sql(listed(listAll)), processing: s.sql(listed(listProcessing)), unknown: s.sql(listed(listUnknown)),
+			one: s.sql(listed(listOne)), key: s.sql(listKey),
+		},
 	}
 }
 
@@ -116,14 +125,14 @@ func typeOf(column string) string {
 // claim is just inserting it skips, once that is done.
 func claimManyText(all, nulls string) string {
 	return `WITH seen AS MATERIALIZED (
-		SELECT i.s, i.k, i.o, i.a, i.d, i.tk, i.lease, i.rr, i.kr, i.ou, i.eb, r.*
+		SELECT i.s, i.k, i.o, i.a, i.d, i.tk, i.lease, i.rr, i.kr, i.ou, i.eb, i.sp, i.pa, r.*
 		FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bytea[], $6::bytea[], $7::bigint[], $8::bigint[],
-			$9::bigint[], $10::smallint[], $11::smallint[]) AS i(s, k, o, a, d, tk, lease, rr, kr, ou, eb)
+			$9::bigint[], $10::smallint[], $11::smallint[], $12::bytea[], $13::bytea[]) AS i(s, k, o, a, d, tk, lease, rr, kr, ou, eb, sp, pa)
 		LEFT JOIN LATERAL (SELECT * FROM atmost_records r WHERE r.scope = i.s AND r.key = i.k OFFSET 0) r ON true),
 	made AS (
 		INSERT INTO atmost_records (version, ` + all + `)
 		SELECT {at}, {at}, {at} + n.lease, {at}, {at}, 0, 0, NULL, n.rr, n.kr, 1, 0, 0, 1, 0, 0, n.ou, n.eb,
-			n.s, n.k, n.o, n.a, n.d, n.tk, NULL, NULL, NULL
+			n.s, n.k, n.o, n.a, n.d, n.tk, NULL, NULL, NULL, n.sp, n.pa, NULL
 		FROM seen n WHERE n.version IS NULL AND ` + unguarded + `
 		ON CONFLICT DO NOTHING RETURNING scope, key)
 	SELECT {at}, r.scope, r.key, {columns} FROM seen r WHERE r.version IS NOT NULL
@@ -134,7 +143,7 @@ func claimManyText(all, nulls string) string {
 func claimOneText(all string) string {
 	return `INSERT INTO atmost_records (version, ` + all + `)
 		SELECT {at}, {at}, {at} + $7::bigint, {at}, {at}, 0, 0, NULL, $8::bigint, $9::bigint, 1, 0, 0, 1, 0, 0,
-			$10::smallint, $11::smallint, $1::text, $2::text, $3::text, $4::text, $5::bytea, $6::bytea, NULL, NULL, NULL
+			$10::smallint, $11::smallint, $1::text, $2::text, $3::text, $4::text, $5::bytea, $6::bytea, NULL, NULL, NULL, $12::bytea, $13::bytea, NULL
 		WHERE ` + unguarded + ` ON CONFLICT DO NOTHING RETURNING fence`
 }
 
@@ -142,13 +151,13 @@ func claimOneText(all string) string {
 // arrived.
 
 // whole is what a report returns that has no record of its claim: all of the row but the result, which the caller has.
-var whole = ` RETURNING {at}, r.scope, r.key, ` + strings.TrimSuffix(columns, "r.result") + "NULL::bytea"
+var whole = ` RETURNING {at}, r.scope, r.key, ` + withoutResult
 
 // What a report returns that has it is its number, and what may have changed since the claim, in finishedColumns.
 const (
-	changedMany     = ` RETURNING {at}, i.n, r.contradictions, r.past`
-	changedOne      = ` RETURNING {at}, 1::bigint, r.contradictions, r.past`
-	finishedColumns = 4
+	changedMany     = ` RETURNING {at}, i.n, r.contradictions, r.past, r.history`
+	changedOne      = ` RETURNING {at}, 1::bigint, r.contradictions, r.past, r.history`
+	finishedColumns = 5
 )
 
 const finishMany = `UPDATE atmost_records r SET version = r.version + 1, state = i.state, settled_by = 0, not_kept = i.not_kept,
@@ -188,11 +197,11 @@ const forgetMany = mine + `
 
 // rewriteMany writes what time makes of rows: none that it changes keeps its result.
 const rewriteMany = mine + `, new AS (SELECT * FROM unnest($4::smallint[], $5::smallint[], $6::smallint[], $7::integer[], $8::bytea[],
-		$9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[]) WITH ORDINALITY
-		AS i(state, settled_by, not_kept, status, message, updated_at, deadline, result_expires, key_expires, due, n))
+		$9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[], $14::bytea[]) WITH ORDINALITY
+		AS i(state, settled_by, not_kept, status, message, updated_at, deadline, result_expires, key_expires, due, history, n))
 	UPDATE atmost_records r SET version = r.version + 1, state = new.state, settled_by = new.settled_by, not_kept = new.not_kept,
 		upstream_status = new.status, message = new.message, result = NULL, updated_at = new.updated_at, deadline = new.deadline,
-		result_expires = new.result_expires, key_expires = new.key_expires, due = new.due
+		result_expires = new.result_expires, key_expires = new.key_expires, due = new.due, history = new.history
 	FROM mine JOIN new ON new.n = mine.n WHERE r.scope = mine.scope AND r.key = mine.key RETURNING r.scope, r.key`
 
 // listDue looks by the statement's time: what may be another with each row cannot be looked up in an index.
@@ -201,11 +210,36 @@ const listDue = `(SELECT {at}, r.scope, r.key, {columns} FROM atmost_records r
 	UNION ALL (SELECT {at}, r.scope, r.key, {columns} FROM atmost_records r
 	WHERE r.due IS NOT NULL AND r.due <= {at} ORDER BY r.due LIMIT $1) LIMIT $1`
 
-const listUnknown = `SELECT {now}, r.scope, r.key, {columns} FROM atmost_records r
-	WHERE r.state = 5 AND (r.scope, r.key) > ($1, $2) ORDER BY r.scope, r.key LIMIT $3`
+// withoutResult are columns but for the result, which is not read.
+var withoutResult = strings.TrimSuffix(columns, "r.result") + "NULL::bytea"
 
-// listProcessing sorts what is under way, which is what is executed at a time and the leases that clients hold: an index in this order
-// would cost every claim. It is materialized so that nobody thinks of reading all keys in their order instead.
-const listProcessing = `WITH processing AS MATERIALIZED (SELECT * FROM atmost_records WHERE state = 1)
-	SELECT {now}, r.scope, r.key, {columns} FROM processing r
-	WHERE (r.scope, r.key) > ($1, $2) ORDER BY r.scope, r.key LIMIT $3`
+// listing is what List asks, by where it looks.
+type listing struct{ all, processing, unknown, one, key string }
+
+// listed tells of the rows that from yields, at most $3, in their order. If there are none it tells the time.
+func listed(from string) string {
+	return `SELECT {at}, coalesce(r.scope, ''), coalesce(r.key, ''), ` + withoutResult + ` FROM (SELECT) now
+		LEFT JOIN (` + from + ` LIMIT $3) r ON true ORDER BY r.scope, r.key`
+}
+
+const (
+	listAll = `SELECT * FROM atmost_records r WHERE (r.scope, r.key) > ($1::text, $2::text) ORDER BY r.scope, r.key`
+	listOne = `SELECT * FROM atmost_records r WHERE r.scope = $1::text AND r.key = $2::text`
+
+	listUnknown = `SELECT * FROM atmost_records r WHERE r.state = 5 AND (r.scope, r.key) > ($1::text, $2::text) ORDER BY r.scope, r.key`
+
+	// listProcessing sorts what is under way, which is what is executed at a time and the leases that clients hold: an index in this
+	// order would cost every claim. It is materialized so that nobody thinks of reading all keys in their order instead.
+	listProcessing = `WITH processing AS MATERIALIZED (SELECT * FROM atmost_records WHERE state = 1)
+		SELECT * FROM processing r WHERE (r.scope, r.key) > ($1::text, $2::text) ORDER BY r.scope, r.key`
+)
+
+// listKey looks for the key $4 in $3 scopes, from that of the first row that follows, and tells of each, whether it has the key or
+// not. It steps from scope to scope in the index.
+var listKey = `WITH RECURSIVE scopes AS (
+		(SELECT r.scope, 1 AS n FROM atmost_records r WHERE (r.scope, r.key) > ($1::text, $2::text) ORDER BY r.scope, r.key LIMIT 1)
+		UNION ALL
+		SELECT next.scope, s.n + 1 FROM scopes s CROSS JOIN LATERAL (
+			SELECT r.scope FROM atmost_records r WHERE r.scope > s.scope ORDER BY r.scope, r.key LIMIT 1) next WHERE s.n < $3::bigint)
+	SELECT {at}, coalesce(s.scope, ''), $4::text, ` + withoutResult + ` FROM (SELECT) now LEFT JOIN scopes s ON true
+	LEFT JOIN LATERAL (SELECT * FROM atmost_records r WHERE r.scope = s.scope AND r.key = $4::text OFFSET 0) r ON true ORDER BY s.scope`

@@ -29,6 +29,7 @@ type Store struct {
 	text      statements
 	pooled    bool // settings of a session are somebody else's
 	anonymous bool // the server does not tell who it is
+	secret    [32]byte
 
 	proof       proof
 	synchronous atomic.Bool // commits wait for a standby
@@ -48,6 +49,8 @@ type Store struct {
 var (
 	_ atmost.Store   = (*Store)(nil)
 	_ atmost.Watcher = (*Store)(nil)
+	_ atmost.Guard   = (*Store)(nil)
+	_ atmost.Keyed   = (*Store)(nil)
 )
 
 // call is one Apply, which may be left behind by its caller.
@@ -91,6 +94,11 @@ func (s *Store) Apply(_ context.Context, id atmost.ID, event atmost.Event) (atmo
 	c := &call{id: id, event: event, began: time.Now(), done: make(chan struct{})}
 	switch e := event.(type) {
 	case *atmost.Claim:
+		if e.Paths != nil { // a claim is sent with them whether it wins or not, and maybe more than once
+			claim := *e
+			claim.Paths = sync.OnceValue(e.Paths)
+			c.event = &claim
+		}
 		s.claims.add(c)
 	case *atmost.Renew:
 		s.renewals.add(c)
@@ -135,16 +143,37 @@ var errAmbiguousTimeout = errors.Join(atmost.ErrAmbiguous, errors.New("the datab
 // storable refuses what the columns cannot hold.
 func storable(id atmost.ID, event atmost.Event) error {
 	bad := !isText(id.Scope) || !isText(id.Key)
-	if c, ok := event.(*atmost.Claim); ok {
-		bad = bad || !isText(c.Operation) || !isText(string(c.Fingerprint.Algorithm))
+	var by *atmost.Actor
+	switch e := event.(type) {
+	case *atmost.Claim:
+		bad = bad || !isText(e.Operation) || !isText(string(e.Fingerprint.Algorithm))
+	case *atmost.Resolve:
+		by = e.By
+	case *atmost.Erase:
+		by = &e.By
+	case *atmost.Forget:
+		by = &e.By
 	}
 	if bad {
 		return &atmost.Error{Code: atmost.CodeInvalidRequest, Message: "the idempotency key, its scope or the operation has characters that cannot be stored"}
 	}
+	if by != nil {
+		return storableActor(*by)
+	}
 	return nil
 }
 
+func storableActor(by atmost.Actor) error {
+	if isText(by.Name) && isText(by.Reason) {
+		return nil
+	}
+	return &atmost.Error{Code: atmost.CodeInvalidRequest, Message: "the actor, or the reason, has characters that cannot be stored"}
+}
+
 func isText(s string) bool { return utf8.ValidString(s) && strings.IndexByte(s, 0) < 0 }
+
+// Secret is described at atmost.Keyed. A database that was copied has the same.
+func (s *Store) Secret() [32]byte { return s.secret }
 
 // Close is described at atmost.Store.
 func (s *Store) Close() error {

@@ -21,7 +21,9 @@ func (s *Store) Sweep(ctx context.Context, limit int) (atmost.Swept, error) {
 	}
 	w := sweeper{store: s, next: make(map[atmost.ID]change, len(rows))}
 	for _, r := range rows {
-		w.plan(r)
+		if r.version != 0 {
+			w.plan(r)
+		}
 	}
 	if err := w.forget(); err != nil {
 		return w.swept, err
@@ -57,7 +59,7 @@ func (w *sweeper) plan(r row) {
 	lapsed := atmost.Age(r.record, atmost.Instant{Now: now}) // and nothing expired
 	expired := lapsed.KeyExpires != 0 && now >= lapsed.KeyExpires
 	switch {
-	case expired && now >= lapsed.KeyExpires.Add(forgetLag) && lapsed.Fence < int64(now):
+	case expired && now >= forgettable(&lapsed) && lapsed.Fence < int64(now):
 		w.absent = append(w.absent, r)
 		return
 	case expired: // absent to all who ask, but not to be forgotten yet
@@ -110,7 +112,7 @@ func (w *sweeper) rewrite() error {
 		k                                            keys
 		state, settledBy, notKept                    []int16
 		status                                       []int32
-		message                                      [][]byte
+		message, history                             [][]byte
 		updated, deadline, resultExpires, keyExpires []int64
 		dueAt                                        []*int64
 		written                                      []atmost.ID
@@ -122,13 +124,13 @@ func (w *sweeper) rewrite() error {
 		status, message = append(status, int32(r.UpstreamStatus)), append(message, orNull([]byte(r.Message)))
 		updated, deadline = append(updated, int64(r.UpdatedAt)), append(deadline, int64(r.Deadline))
 		resultExpires, keyExpires = append(resultExpires, int64(r.ResultExpires)), append(keyExpires, int64(r.KeyExpires))
-		dueAt = append(dueAt, due(&r))
+		dueAt, history = append(dueAt, due(&r)), append(history, encodeHistory(r.History))
 	}
 	n, err := w.store.send(statement{
 		sql: w.store.text.rewrite,
 		args: func() ([]any, bool) {
 			written = nil
-			return []any{k.scope, k.key, k.version, state, settledBy, notKept, status, message, updated, deadline, resultExpires, keyExpires, dueAt}, true
+			return []any{k.scope, k.key, k.version, state, settledBy, notKept, status, message, updated, deadline, resultExpires, keyExpires, dueAt, history}, true
 		},
 		scan: func(rows pgx.Rows) error {
 			var id atmost.ID

@@ -55,7 +55,7 @@ func concurrentContextCancelled(s *subject) {
 	s.ok(someID, claim(1), atmost.Processing)
 	s.ok(someID, finish(1, completed(`1`)), atmost.Completed)
 	s.found(someID, atmost.Completed)
-	s.list(atmost.Unknown, atmost.ID{}, 1)
+	s.standing(atmost.Unknown, atmost.ID{})
 	s.sweep(1)
 }
 
@@ -164,7 +164,7 @@ func (s *subject) do(in call) (answer, error) {
 		if _, err := s.Store.Sweep(s.ctx, 2); err != nil {
 			return answer{}, err
 		}
-		if _, err := s.Store.List(s.ctx, atmost.Processing, atmost.ID{}, 2); err != nil {
+		if _, err := s.Store.List(s.ctx, atmost.Query{State: atmost.Processing, Limit: 2}); err != nil {
 			return answer{}, err
 		}
 		r, err := s.Store.Lookup(s.ctx, in.id)

@@ -41,10 +41,10 @@ func durableEverything(s *subject) {
 			s.lookup(id)
 		}
 		s.unchanged(ids[0], finish(1, outcomes[0]), atmost.Completed)
-		if got := s.listAll(atmost.Unknown, 10); len(got) != 1 || got[0].ID != ids[3] {
+		if got := s.listAll(atmost.Query{State: atmost.Unknown, Limit: 10}); len(got) != 1 || got[0].ID != ids[3] {
 			s.Fatalf("listed as unknown after reopening: %v", idsOf(got))
 		}
-		if got := s.listAll(atmost.Processing, 10); len(got) != 2 {
+		if got := s.listAll(atmost.Query{State: atmost.Processing, Limit: 10}); len(got) != 2 {
 			s.Fatalf("listed as processing after reopening: %v", idsOf(got))
 		}
 	}
@@ -95,7 +95,7 @@ func durableRestart(s *subject) {
 	if s.Shared {
 		return
 	}
-	if got := s.listAll(atmost.Unknown, 1); len(got) != 2 {
+	if got := s.listAll(atmost.Query{State: atmost.Unknown, Limit: 1}); len(got) != 2 {
 		s.Fatalf("listed as unknown: %v", idsOf(got))
 	}
 	hold := idOf(kind{atmost.ByService, atmost.HoldUnknown})

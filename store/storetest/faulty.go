@@ -179,11 +179,19 @@ func (s *FaultyStore) Lookup(ctx context.Context, id atmost.ID) (atmost.Record, 
 }
 
 // List is the store's, unless it is down.
-func (s *FaultyStore) List(ctx context.Context, state atmost.State, after atmost.ID, limit int) ([]atmost.Record, error) {
+func (s *FaultyStore) List(ctx context.Context, q atmost.Query) (atmost.Page, error) {
+	if err := s.isDown(); err != nil {
+		return atmost.Page{}, err
+	}
+	return s.Store.List(ctx, q)
+}
+
+// Audit is the store's, unless it is down.
+func (s *FaultyStore) Audit(ctx context.Context, before uint64, limit int) ([]atmost.AuditEntry, error) {
 	if err := s.isDown(); err != nil {
 		return nil, err
 	}
-	return s.Store.List(ctx, state, after, limit)
+	return s.Store.Audit(ctx, before, limit)
 }
 
 // Sweep is the store's, unless it is down.

@@ -111,7 +111,7 @@ func TestFaultyDown(t *testing.T) {
 	s.SetDown(true)
 	_, applied := s.Apply(t.Context(), id, claim)
 	_, lookedUp := s.Lookup(t.Context(), id)
-	_, listed := s.List(t.Context(), atmost.Unknown, atmost.ID{}, 1)
+	_, listed := s.List(t.Context(), atmost.Query{State: atmost.Unknown, Limit: 1})
 	_, swept := s.Sweep(t.Context(), 1)
 	for _, err := range []error{applied, lookedUp, listed, swept} {
 		if !errors.Is(err, storetest.ErrInjected) || errors.Is(err, atmost.ErrAmbiguous) {

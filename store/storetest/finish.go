@@ -190,7 +190,7 @@ func finishRecordIsCallers(s *subject) {
 	looked.Past[0].Contradicted = true
 	s.Clock.Advance(lease)
 	for _, state := range []atmost.State{atmost.Processing, atmost.Unknown} {
-		for _, r := range s.list(state, atmost.ID{}, 10) {
+		for _, r := range s.standing(state, atmost.ID{}) {
 			r.Past[0].Contradicted = true
 		}
 	}

@@ -68,16 +68,16 @@ func resolve(s *subject) {
 	for _, o := range []atmost.Outcome{completed(`{"found":true}`), failed, notExecuted} {
 		id := atmost.ID{Key: o.State.String()}
 		event := &atmost.Resolve{Attempt: 1, Outcome: o}
-		s.refused(id, event, atmost.CodeAlreadyFinished)
+		s.refused(id, event, atmost.CodeStateConflict)
 		s.ok(id, claim(1), atmost.Processing)
-		s.refused(id, event, atmost.CodeAlreadyFinished)
+		s.refused(id, event, atmost.CodeStateConflict)
 		s.Clock.Advance(lease)
-		s.refused(id, &atmost.Resolve{Attempt: 2, Outcome: o}, atmost.CodeAlreadyFinished)
-		s.refused(id, &atmost.Resolve{Attempt: 0, Outcome: o}, atmost.CodeAlreadyFinished)
+		s.refused(id, &atmost.Resolve{Attempt: 2, Outcome: o}, atmost.CodeStateConflict)
+		s.refused(id, &atmost.Resolve{Attempt: 0, Outcome: o}, atmost.CodeStateConflict)
 		if step := s.ok(id, event, o.State); !step.Changed || step.Record.SettledBy != atmost.ByResolve {
 			s.Fatalf("resolved: %+v", step)
 		}
-		s.refused(id, event, atmost.CodeAlreadyFinished)
+		s.refused(id, event, atmost.CodeStateConflict)
 	}
 	id := atmost.ID{Key: notExecuted.State.String()}
 	if r := s.ok(id, claim(2), atmost.Processing).Record; r.Attempt != 2 {

@@ -3,42 +3,63 @@ package storetest
 import (
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/atmost-dev/atmost"
 )
 
-// list lists once, and holds the answer to order and limit.
-func (s *subject) list(state atmost.State, after atmost.ID, limit int) []atmost.Record {
+// list asks for one page, and holds the answer to order, limit and filter.
+func (s *subject) list(q atmost.Query) atmost.Page {
 	s.Helper()
-	got, err := s.Store.List(s.ctx, state, after, limit)
+	page, err := s.Store.List(s.ctx, q)
 	if err != nil {
-		s.Fatalf("List(%v): %v", state, err)
+		s.Fatalf("List(%+v): %v", q, err)
 	}
-	if len(got) > limit {
-		s.Fatalf("List(%v) returned %d records, the limit is %d", state, len(got), limit)
+	if len(page.Records) > q.Limit {
+		s.Fatalf("List(%+v) returned %d records", q, len(page.Records))
 	}
-	last := after
-	for _, r := range got {
+	last := q.After
+	for _, r := range page.Records {
 		if compareIDs(r.ID, last) <= 0 {
-			s.Fatalf("List(%v) after %v: %v follows %v", state, after, r.ID, last)
+			s.Fatalf("List(%+v): %v follows %v", q, r.ID, last)
 		}
-		last = r.ID
+		if last = r.ID; r.Result != nil {
+			s.Fatalf("List(%+v): %v has a result", q, r.ID)
+		}
 	}
-	return got
+	if page.More && compareIDs(page.Next, last) < 0 {
+		s.Fatalf("List(%+v): the next page begins after %v, this one ends with %v", q, page.Next, last)
+	}
+	if page.More && compareIDs(page.Next, q.After) <= 0 {
+		s.Fatalf("List(%+v): the next page begins after %v, where this one did or before", q, page.Next)
+	}
+	if now := s.at().Now; page.Now != now {
+		s.Fatalf("List(%+v) is of %v, now is %v", q, page.Now, now)
+	}
+	return page
 }
 
-// listAll pages through all records that stand in state.
-func (s *subject) listAll(state atmost.State, page int) []atmost.Record {
+// standing lists up to 100 records that stand in state, on one page.
+func (s *subject) standing(state atmost.State, after atmost.ID) []atmost.Record {
+	s.Helper()
+	page := s.list(atmost.Query{State: state, After: after, Limit: 100})
+	if page.More {
+		s.Fatalf("List(%v) is not complete after %d records", state, len(page.Records))
+	}
+	return page.Records
+}
+
+// listAll pages through all records that q asks for.
+func (s *subject) listAll(q atmost.Query) []atmost.Record {
 	s.Helper()
 	var all []atmost.Record
-	after := atmost.ID{}
 	for {
-		got := s.list(state, after, page)
-		all = append(all, got...)
-		if len(got) < page {
+		page := s.list(q)
+		all = append(all, page.Records...)
+		if !page.More {
 			return all
 		}
-		after = got[len(got)-1].ID
+		q.After = page.Next
 	}
 }
 
@@ -56,7 +77,7 @@ func listOrder(s *subject) {
 	for _, i := range []int{5, 0, 7, 2, 6, 1, 4, 3} {
 		s.ok(ids[i], claim(i+1), atmost.Processing)
 	}
-	got := s.list(atmost.Processing, atmost.ID{}, 100)
+	got := s.standing(atmost.Processing, atmost.ID{})
 	if !slices.Equal(idsOf(got), ids) {
 		s.Fatalf("listed %v, want %v", idsOf(got), ids)
 	}
@@ -66,12 +87,12 @@ func listOrder(s *subject) {
 		}
 	}
 	for i := range ids {
-		if got := idsOf(s.list(atmost.Processing, ids[i], 100)); !slices.Equal(got, ids[i+1:]) {
+		if got := idsOf(s.standing(atmost.Processing, ids[i])); !slices.Equal(got, ids[i+1:]) {
 			s.Fatalf("listed %v after %v, want %v", got, ids[i], ids[i+1:])
 		}
 	}
 	between := atmost.ID{Scope: "a", Key: "ba"}
-	if got := idsOf(s.list(atmost.Processing, between, 2)); !slices.Equal(got, ids[4:6]) {
+	if got := idsOf(s.list(atmost.Query{State: atmost.Processing, After: between, Limit: 2}).Records); !slices.Equal(got, ids[4:6]) {
 		s.Fatalf("listed %v after %v, want %v", got, between, ids[4:6])
 	}
 }
@@ -86,7 +107,7 @@ func listPages(s *subject) {
 	}
 	ids = sortedIDs(ids)
 	for _, page := range []int{1, 2, 7, 23, 24} {
-		if got := idsOf(s.listAll(atmost.Unknown, page)); !slices.Equal(got, ids) {
+		if got := idsOf(s.listAll(atmost.Query{State: atmost.Unknown, Limit: page})); !slices.Equal(got, ids) {
 			s.Fatalf("pages of %d: listed %v, want %v", page, got, ids)
 		}
 	}
@@ -96,7 +117,7 @@ func listPages(s *subject) {
 func listOnlyState(s *subject) {
 	check := func(processing, unknown int) {
 		s.Helper()
-		if p, u := len(s.listAll(atmost.Processing, 10)), len(s.listAll(atmost.Unknown, 10)); p != processing || u != unknown {
+		if p, u := len(s.listAll(atmost.Query{State: atmost.Processing, Limit: 10})), len(s.listAll(atmost.Query{State: atmost.Unknown, Limit: 10})); p != processing || u != unknown {
 			s.Fatalf("%d are listed as processing and %d as unknown, want %d and %d", p, u, processing, unknown)
 		}
 	}
@@ -121,15 +142,76 @@ func listOnlyState(s *subject) {
 func listLapsed(s *subject) {
 	s.ok(someID, claim(1), atmost.Processing)
 	s.Clock.Advance(lease)
-	got := append(s.list(atmost.Processing, atmost.ID{}, 10), s.list(atmost.Unknown, atmost.ID{}, 10)...)
+	got := append(s.standing(atmost.Processing, atmost.ID{}), s.standing(atmost.Unknown, atmost.ID{})...)
 	if len(got) != 1 || got[0].State != atmost.Unknown {
 		s.Fatalf("a lapsed record is listed as %+v", got)
 	}
 	s.sweep(10)
-	if got := s.list(atmost.Unknown, atmost.ID{}, 10); len(got) != 1 {
+	if got := s.standing(atmost.Unknown, atmost.ID{}); len(got) != 1 {
 		s.Fatalf("a swept record is listed as %+v", got)
 	}
-	if got := s.list(atmost.Processing, atmost.ID{}, 10); len(got) != 0 {
+	if got := s.standing(atmost.Processing, atmost.ID{}); len(got) != 0 {
 		s.Fatalf("a swept record is listed as processing: %+v", got)
+	}
+}
+
+// listFilters asks for each of what can be asked for, alone and together.
+func listFilters(s *subject) {
+	ids := []atmost.ID{{Key: "a"}, {Key: "b"}, {Scope: "s", Key: "a"}, {Scope: "s", Key: "b"}, {Scope: "t", Key: "a"}}
+	for i, id := range ids {
+		c := claim(i + 1)
+		if i%2 == 1 {
+			c.Operation = "refund"
+		}
+		s.ok(id, c, atmost.Processing)
+		s.Clock.Advance(time.Second)
+	}
+	s.ok(ids[0], finish(1, completed(`1`)), atmost.Completed)
+	s.ok(ids[1], finish(2, failed), atmost.Failed)
+	s.ok(ids[2], finish(3, unknown), atmost.Unknown)
+	s.ok(ids[3], finish(4, notExecuted), atmost.NotExecuted)
+	text := func(v string) *string { return &v }
+	cases := []struct {
+		q    atmost.Query
+		want []int
+	}{
+		{atmost.Query{}, []int{0, 1, 2, 3, 4}},
+		{atmost.Query{State: atmost.Completed}, []int{0}},
+		{atmost.Query{State: atmost.Failed}, []int{1}},
+		{atmost.Query{State: atmost.Unknown}, []int{2}},
+		{atmost.Query{State: atmost.NotExecuted}, []int{3}},
+		{atmost.Query{State: atmost.Processing}, []int{4}},
+		{atmost.Query{Operation: text("refund")}, []int{1, 3}},
+		{atmost.Query{Operation: text("none")}, nil},
+		{atmost.Query{Scope: text("")}, []int{0, 1}},
+		{atmost.Query{Scope: text("s")}, []int{2, 3}},
+		{atmost.Query{Key: text("a")}, []int{0, 2, 4}},
+		{atmost.Query{Scope: text("s"), Key: text("a")}, []int{2}},
+		{atmost.Query{Scope: text("s"), State: atmost.Processing}, nil},
+		{atmost.Query{State: atmost.Unknown, Scope: text("s"), Operation: text("charge")}, []int{2}},
+		{atmost.Query{After: ids[1]}, []int{2, 3, 4}},
+		{atmost.Query{After: ids[2], Scope: text("s")}, []int{3}},
+		{atmost.Query{Age: time.Second}, []int{4}},
+		{atmost.Query{Age: time.Second + 1000}, nil},
+	}
+	for _, c := range cases {
+		for _, limit := range []int{1, 2, 100} {
+			c.q.Limit = limit
+			got := s.listAll(c.q)
+			var want []atmost.ID
+			for _, i := range c.want {
+				want = append(want, ids[i])
+			}
+			if !slices.Equal(idsOf(got), want) && len(got)+len(want) > 0 {
+				s.Fatalf("List(%+v): %v, want %v", c.q, idsOf(got), want)
+			}
+			for _, r := range got {
+				want := atmost.Age(s.stored(r.ID), s.at())
+				want.Result = nil
+				if diff := diffRecords(want, r); diff != "" {
+					s.Fatalf("List(%+v) (-want +got):\n%s", c.q, diff)
+				}
+			}
+		}
 	}
 }

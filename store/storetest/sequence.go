@@ -21,6 +21,9 @@ func sequences(t *testing.T, open func(t *testing.T) Harness) {
 			"renew":   func(rt *rapid.T) { s.draw(rt, drawRenew) },
 			"finish":  func(rt *rapid.T) { s.draw(rt, drawFinish) },
 			"resolve": func(rt *rapid.T) { s.draw(rt, drawResolve) },
+			"probe":   func(rt *rapid.T) { s.draw(rt, drawProbed) },
+			"erase":   func(rt *rapid.T) { s.draw(rt, drawErase) },
+			"forget":  func(rt *rapid.T) { s.draw(rt, drawForget) },
 			"advance": func(rt *rapid.T) { s.Clock.Advance(rapid.SampledFrom(spans).Draw(rt, "span")) },
 			"sweep":   s.drawSweep,
 			"list":    s.drawList,
@@ -34,6 +37,7 @@ func sequences(t *testing.T, open func(t *testing.T) Harness) {
 				for _, id := range drawnIDs {
 					s.lookup(id)
 				}
+				s.checkAudit(3)
 			},
 		})
 	})
@@ -85,10 +89,29 @@ func drawFinish(rt *rapid.T) atmost.Event {
 }
 
 func drawResolve(rt *rapid.T) atmost.Event {
-	return &atmost.Resolve{
+	e := &atmost.Resolve{
 		Attempt: rapid.Uint32Range(1, 3).Draw(rt, "attempt"),
 		Outcome: drawOutcome(rt, completed(`1`), failed, notExecuted),
 	}
+	if rapid.Bool().Draw(rt, "by a person") {
+		e.By = &operator
+	}
+	return e
+}
+
+func drawProbed(rt *rapid.T) atmost.Event {
+	return &atmost.Probed{
+		Attempt: rapid.Uint32Range(1, 3).Draw(rt, "attempt"),
+		Message: rapid.SampledFrom([]string{"no answer", "gone"}).Draw(rt, "message"),
+	}
+}
+
+func drawErase(rt *rapid.T) atmost.Event {
+	return &atmost.Erase{Attempt: rapid.Uint32Range(0, 3).Draw(rt, "attempt"), By: operator}
+}
+
+func drawForget(rt *rapid.T) atmost.Event {
+	return &atmost.Forget{Attempt: rapid.Uint32Range(0, 3).Draw(rt, "attempt"), By: operator}
 }
 
 // drawSweep sweeps, and writes down in the model what the store told of. All lapses that are due must be told.
@@ -117,17 +140,24 @@ func (s *subject) drawSweep(rt *rapid.T) {
 
 // drawList lists all that stand in a state: a record that lapsed and was not swept may be there or not.
 func (s *subject) drawList(rt *rapid.T) {
-	state := rapid.SampledFrom([]atmost.State{atmost.Processing, atmost.Unknown}).Draw(rt, "state")
+	state := rapid.SampledFrom([]atmost.State{atmost.Absent, atmost.Processing, atmost.Unknown, atmost.Completed, atmost.NotExecuted}).Draw(rt, "state")
 	listed := map[atmost.ID]bool{}
-	for _, r := range s.listAll(state, rapid.IntRange(1, 4).Draw(rt, "page")) {
+	for _, r := range s.listAll(atmost.Query{State: state, Limit: rapid.IntRange(1, 4).Draw(rt, "page")}) {
 		listed[r.ID] = true
-		if diff := diffRecords(atmost.Age(s.stored(r.ID), s.at()), r); diff != "" {
+		want := atmost.Age(s.stored(r.ID), s.at())
+		want.Result = nil
+		if diff := diffRecords(want, r); diff != "" {
 			rt.Fatalf("listed record (-want +got):\n%s", diff)
 		}
 	}
 	for id, r := range s.model {
-		lapsed := atmost.Age(r, s.at()).State != r.State
-		if want := r.State == state; want != listed[id] && !lapsed {
+		aged := atmost.Age(r, s.at())
+		lapsed := aged.State != r.State
+		want := r.State == state
+		if state == atmost.Absent { // any
+			want = aged.State != atmost.Absent
+		}
+		if want != listed[id] && !lapsed {
 			rt.Fatalf("%v is %v, listed as %v: %v", id, r.State, state, listed[id])
 		}
 		delete(listed, id)

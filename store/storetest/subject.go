@@ -31,6 +31,7 @@ type subject struct {
 	Harness
 	ctx     context.Context
 	model   map[atmost.ID]atmost.Record
+	audit   []atmost.AuditEntry    // what the trail must hold, but for the numbers
 	claimed map[held]atmost.Record // by the claims that won
 }
 
@@ -49,6 +50,7 @@ func newSubject(t *testing.T, h Harness) *subject {
 
 func (s *subject) begin(ctx context.Context, h Harness) {
 	s.Harness, s.ctx = h, ctx
+	s.audit = nil
 	s.model, s.claimed = map[atmost.ID]atmost.Record{}, map[held]atmost.Record{}
 }
 
@@ -103,6 +105,9 @@ func (s *subject) apply(id atmost.ID, event atmost.Event) (atmost.Step, error) {
 	}
 	if want.Changed {
 		s.model[id] = want.Record
+	}
+	if want.Audit != nil {
+		s.audit = append(s.audit, *want.Audit)
 	}
 	if c, ok := event.(*atmost.Claim); ok && err == nil && c.Won(got.Record) {
 		s.claimed[held{id, c.Token}] = got.Record
@@ -198,6 +203,7 @@ func (s *subject) sweep(limit int) atmost.Swept {
 // diffSteps compares two answers.
 func diffSteps(want, got atmost.Step) string {
 	want.Record, got.Record = comparable(want.Record), comparable(got.Record)
+	want.Audit, got.Audit = unnumbered(want.Audit), unnumbered(got.Audit)
 	if reflect.DeepEqual(want, got) {
 		return "" // much faster than cmp
 	}
@@ -225,7 +231,23 @@ func comparable(r atmost.Record) atmost.Record {
 	if len(r.Result) == 0 {
 		r.Result = nil
 	}
+	if len(r.Paths) == 0 {
+		r.Paths = nil
+	}
+	if len(r.History.Entries) == 0 {
+		r.History.Entries = nil
+	}
 	return r
+}
+
+// unnumbered is an entry without what is the store's to say.
+func unnumbered(e *atmost.AuditEntry) *atmost.AuditEntry {
+	if e == nil {
+		return nil
+	}
+	v := *e
+	v.Number = 0
+	return &v
 }
 
 func compareIDs(a, b atmost.ID) int {

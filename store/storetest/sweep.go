@@ -207,7 +207,7 @@ func sweepAgainstClaims(s *subject) {
 				s.Fatalf("%v was claimed, and swept away: %v, %v", id, r.State, err)
 			}
 		}
-		if got := s.listAll(atmost.Processing, 77); len(got) != len(ids) {
+		if got := s.listAll(atmost.Query{State: atmost.Processing, Limit: 77}); len(got) != len(ids) {
 			s.Fatalf("%d are processing, want %d", len(got), len(ids))
 		}
 		for _, id := range ids {
@@ -235,7 +235,7 @@ func sweepAgainstReports(s *subject) {
 				s.Fatalf("the report on %v was swept away: %v, %v", id, r.State, err)
 			}
 		}
-		if got := s.listAll(atmost.Unknown, 77); len(got) != 0 {
+		if got := s.listAll(atmost.Query{State: atmost.Unknown, Limit: 77}); len(got) != 0 {
 			s.Fatalf("%d are listed as unknown, want none", len(got))
 		}
 	}

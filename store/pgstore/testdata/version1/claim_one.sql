@@ -1,0 +1,4 @@
+INSERT INTO atmost_records (version, fence, deadline, created_at, updated_at, result_expires, key_expires, due, result_retention, key_retention, attempt, contradictions, upstream_status, state, settled_by, not_kept, on_unknown, executed_by, scope, key, operation, algorithm, digest, token, message, past, result)
+		SELECT (date_part('epoch', statement_timestamp()) * 1000000)::bigint, (date_part('epoch', statement_timestamp()) * 1000000)::bigint, (date_part('epoch', statement_timestamp()) * 1000000)::bigint + $7::bigint, (date_part('epoch', statement_timestamp()) * 1000000)::bigint, (date_part('epoch', statement_timestamp()) * 1000000)::bigint, 0, 0, NULL, $8::bigint, $9::bigint, 1, 0, 0, 1, 0, 0,
+			$10::smallint, $11::smallint, $1::text, $2::text, $3::text, $4::text, $5::bytea, $6::bytea, NULL, NULL, NULL
+		WHERE substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) = $12::text ON CONFLICT DO NOTHING RETURNING fence
