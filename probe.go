@@ -51,7 +51,8 @@ func (e *Engine) probe() {
 			q.After = page.Next
 			if !page.More {
 				e.forgetDoubts(lap)
-				e.doubts.Store(&seen)
+				all := seen // which is read while the next lap counts
+				e.doubts.Store(&all)
 				q.After, seen = ID{}, Doubts{}
 				lap++
 				break
