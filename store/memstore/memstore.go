@@ -103,7 +103,7 @@ func (s *Store) Audit(_ context.Context, before uint64, limit int) ([]atmost.Aud
 	defer s.mu.Unlock()
 	end := len(s.audit)
 	if before != 0 {
-		end = min(end, int(before-1))
+		end = int(min(uint64(end), before-1))
 	}
 	entries := slices.Clone(s.audit[max(0, end-limit):end])
 	slices.Reverse(entries)
