@@ -81,6 +81,9 @@ func (e *Engine) Claim(ctx context.Context, call ClaimCall) (Claimed, error) {
 	if c.Record.Token.Matches(call.Token) {
 		err = spent(err)
 	}
+	if c.Replayed {
+		e.replays.add(call.ID)
+	}
 	label := answerLabel(c.Answer, err)
 	if c.Won {
 		label = "claimed"
@@ -257,15 +260,16 @@ func (e *Engine) Complete(ctx context.Context, id ID, token Token, result []byte
 // report was accepted; the Answer's record says what follows from it. By the operation's policy an attempt of which nothing
 // is known may be taken for not executed; and where somebody has settled the outcome already, not knowing it changes nothing.
 func (e *Engine) Fail(ctx context.Context, id ID, token Token, f Failure) (Answer, error) {
-	o, err := f.outcome()
+	o, err := f.Outcome()
 	if err != nil {
 		return Answer{}, err
 	}
 	return e.report(ctx, id, token, o)
 }
 
-// outcome is what is stored of the failure. A final one keeps code and message as its result, in a JSON object.
-func (f Failure) outcome() (Outcome, error) {
+// Outcome is what is stored of the failure. A final one keeps code and message as its result, in a JSON object. The error is an *Error
+// with CodeInvalidRequest.
+func (f Failure) Outcome() (Outcome, error) {
 	if f.Code == "" || len(f.Code) > MaxKeyLength {
 		return Outcome{}, &Error{Code: CodeInvalidRequest, Message: fmt.Sprintf("the error's code does not have 1 to %d bytes", MaxKeyLength)}
 	}

@@ -3,34 +3,110 @@ package atmost
 // What operators ask of an Engine, and do: they see every record, and settle what nobody else can. Every change tells who made it and
 // why, and is in the store's audit trail once it has its answer.
 
-import "context"
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+)
 
 // MaxPage bounds the records, or entries of the audit trail, that are returned at a time.
 const MaxPage = 1000
 
-// List returns a page of the records that q asks for: see Store.List. The error is an *Error.
+// List returns a page of the records that q asks for, at most MaxPage: see Store.List. The error is an *Error; with
+// CodeInvalidRequest if q asks for what no record can have.
 func (e *Engine) List(ctx context.Context, q Query) (Page, error) {
 	defer e.calls.leave()
 	if _, open := e.calls.enter(); !open {
 		return Page{}, errClosed
+	}
+	if err := q.validate(); err != nil {
+		return Page{}, err
 	}
 	q.Limit = min(max(q.Limit, 1), MaxPage)
 	page, err := e.store.List(ctx, q)
 	if err != nil {
 		return Page{}, e.refused("list", err)
 	}
+	page.Records = slices.DeleteFunc(page.Records, func(r Record) bool { return r.ID.Validate() != nil }) // the self-test's
 	return page, nil
+}
+
+// validate refuses what no record can have, so that stores need not expect it.
+func (q *Query) validate() error {
+	invalid := func(message string) error { return &Error{Code: CodeInvalidRequest, Message: message} }
+	for _, asked := range []struct {
+		what string
+		name *string
+	}{{"scope", q.Scope}, {"key", q.Key}, {"operation", q.Operation}} {
+		if asked.name == nil || asked.name == q.Scope && *asked.name == "" {
+			continue
+		}
+		if wrong := validName(*asked.name); wrong != "" {
+			return invalid("the " + asked.what + " that is asked for " + wrong)
+		}
+	}
+	switch {
+	case q.State > Unknown:
+		return invalid("the state that is asked for does not exist")
+	case q.Age < 0:
+		return invalid("the age that is asked for is negative")
+	case !printable(q.After.Scope) || !printable(q.After.Key):
+		return invalid("the page that is asked for follows none")
+	}
+	return nil
+}
+
+// printable reports whether s could be a part of a stored ID. A store's self-test has a space in its key.
+func printable(s string) bool {
+	return len(s) <= MaxKeyLength && !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' })
+}
+
+// Operations returns the operations by name, as they are configured now, with their defaults filled in.
+func (e *Engine) Operations() map[string]Operation {
+	configured := *e.operations.Load()
+	operations := make(map[string]Operation, len(configured))
+	for name, op := range configured {
+		operations[name] = op.Operation
+	}
+	return operations
+}
+
+// Comparison tells how a request compares with the one that a record was claimed with.
+type Comparison struct {
+	// SameOperation tells that it names the record's operation, Same that its payload is the same too.
+	SameOperation, Same bool
+	// Differs names, as JSON Pointers into the payload that was compared, what differs, as far as that is known.
+	Differs []string
+}
+
+// Compare compares a request, whose payload is one JSON value, with what id was claimed for, as a claim would. It changes nothing. An
+// absent key is an *Error with CodeKeyNotFound.
+func (e *Engine) Compare(ctx context.Context, id ID, operation string, payload []byte) (Comparison, error) {
+	r, err := e.Status(ctx, id, 0)
+	if err != nil {
+		return Comparison{}, err
+	}
+	print, err := fingerprintOf(r.Fingerprint.Algorithm, Call{Operation: operation, Payload: payload})
+	if err != nil {
+		return Comparison{}, err
+	}
+	return Comparison{SameOperation: r.Operation == operation, Same: sameRequest(r, operation, print) == nil}, nil
 }
 
 // Replays returns how many answers for id were replays, as far as this engine knows: what it answered itself since it was
 // started, or since another key took the place of this one in a bounded memory.
 func (e *Engine) Replays(id ID) int { return e.replays.of(id) }
 
-// Resolve settles the unknown attempt that event names, on the word of event.By, and tells whoever waits for it. That the record is not
-// unknown, or in another attempt, is an *Error with CodeStateConflict; the Record, as it stands, is valid beside it.
+// Resolve settles the unknown attempt that event names, on the word of event.By, and tells whoever waits for it. Its outcome is
+// Completed, Failed or NotExecuted; a result is one JSON value. That the record is not unknown, or in another attempt, is an *Error
+// with CodeStateConflict; the Record, as it stands, is valid beside it.
 func (e *Engine) Resolve(ctx context.Context, id ID, event Resolve) (Record, error) {
 	if event.By == nil {
 		return Record{}, &Error{Code: CodeInvalidRequest, Message: "it is not told who says so"}
+	}
+	if !event.Outcome.State.Final() && event.Outcome.State != NotExecuted {
+		return Record{}, &Error{Code: CodeInvalidRequest, Message: "the outcome is not completed, failed or not_executed"}
 	}
 	event.Outcome = event.Outcome.whole()
 	r, err := e.change(ctx, id, *event.By, &event)
@@ -60,8 +136,8 @@ func (e *Engine) change(ctx context.Context, id ID, by Actor, event Event) (Reco
 	if _, open := e.calls.enter(); !open {
 		return Record{}, errClosed
 	}
-	if err := by.Validate(); err != nil {
-		return Record{}, err
+	if err := errors.Join(id.Validate(), by.Validate()); err != nil {
+		return Record{}, refusalOf(err)
 	}
 	step, err := e.store.Apply(ctx, id, event)
 	switch {
@@ -99,8 +175,12 @@ func (e *Engine) Admit(ctx context.Context, scopes []string, by Actor) error {
 	if _, open := e.calls.enter(); !open {
 		return errClosed
 	}
-	if err := by.Validate(); err != nil {
-		return err
+	wrong := by.Validate()
+	for _, scope := range scopes {
+		wrong = errors.Join(wrong, ID{Scope: scope, Key: "any"}.Validate())
+	}
+	if wrong != nil {
+		return refusalOf(wrong)
 	}
 	g, ok := e.store.(Guard)
 	if !ok || !g.Guarded() {

@@ -89,6 +89,16 @@ const (
 	ByClient ExecutedBy = 1
 )
 
+var executedByNames = [...]string{"service", "client"}
+
+// String is the name in the API.
+func (b ExecutedBy) String() string {
+	if int(b) < len(executedByNames) {
+		return executedByNames[b]
+	}
+	return "invalid"
+}
+
 // Policy is the part of an operation's configuration that is stored with each claim, and counts for that record however
 // the configuration changes later.
 type Policy struct {
@@ -178,6 +188,16 @@ const (
 	ByResolve SettledBy = 2
 )
 
+var settledByNames = [...]string{"report", "nobody", "resolve"}
+
+// String is the name in the API.
+func (b SettledBy) String() string {
+	if int(b) < len(settledByNames) {
+		return settledByNames[b]
+	}
+	return "invalid"
+}
+
 // Past is what is remembered of an earlier attempt that was taken for not executed without having said so itself.
 type Past struct {
 	Token Token
@@ -236,7 +256,7 @@ func (r Record) NextChange() (Time, bool) {
 	switch {
 	case r.State == Processing:
 		return r.Deadline, true
-	case r.resultExpires():
+	case r.Erasable():
 		return min(r.ResultExpires, r.KeyExpires), true
 	case r.State.Final() || r.State == NotExecuted:
 		return r.KeyExpires, true
@@ -244,9 +264,9 @@ func (r Record) NextChange() (Time, bool) {
 	return 0, false
 }
 
-// resultExpires reports whether the end of result retention will make a difference: a completed result that was too large
-// to keep is told as such as long as the key is.
-func (r Record) resultExpires() bool {
+// Erasable reports whether r has anything that can be erased, and that the end of result retention drops: a completed result that
+// was too large to keep is told as such as long as the key is.
+func (r Record) Erasable() bool {
 	return r.State.Final() && r.NotKept != Expired && r.NotKept != Erased && !(r.State == Completed && r.NotKept == TooLarge)
 }
 

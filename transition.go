@@ -60,7 +60,7 @@ func Age(r Record, at Instant) Record {
 	if r.KeyExpires != 0 && at.Expiry >= r.KeyExpires {
 		return Record{ID: r.ID, Fence: r.Fence}
 	}
-	if r.resultExpires() && at.Expiry >= r.ResultExpires {
+	if r.Erasable() && at.Expiry >= r.ResultExpires {
 		r.Result, r.NotKept, r.Message = nil, Expired, ""
 	}
 	return r
@@ -263,7 +263,7 @@ func (e *Erase) apply(r Record, now Time) (Step, error) {
 	switch {
 	case !r.State.Final() || e.Attempt != 0 && e.Attempt != r.Attempt:
 		return Step{Record: r}, r.conflict("only a result can be erased")
-	case !r.resultExpires() || r.NotKept == Erased:
+	case !r.Erasable():
 		return Step{Record: r}, nil // there is none any more
 	}
 	before := r.State
