@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/json"
 	"strings"
@@ -35,8 +36,9 @@ type AdminKey struct {
 	KeyExpires     *time.Time `json:"key_expires_at,omitempty"`
 }
 
-// AdminKeys is a page of records.
+// AdminKeys is a page of records, ordered by scope and key.
 type AdminKeys struct {
+	// Keys may be fewer than the limit, or none, and yet there may be more.
 	Keys       []AdminKey `json:"keys"`
 	NextCursor string     `json:"next_cursor,omitempty"` // absent: there are no more
 }
@@ -52,7 +54,8 @@ type AdminRecord struct {
 	// History is what the record went through, the oldest first; HistoryDropped older entries were not kept.
 	History        []AdminEntry `json:"history"`
 	HistoryDropped uint32       `json:"history_dropped,omitempty"`
-	// Result is there only if it was asked for.
+	// Result, of one that completed or failed, is there only if it was asked for and is kept. It is last, and as it is stored, byte for
+	// byte, where AppendAdminRecord writes it.
 	Result json.RawMessage `json:"result,omitempty"`
 }
 
@@ -71,6 +74,11 @@ type AdminChange struct {
 	ExpectedAttempt uint32 `json:"expected_attempt,omitempty"` // 0: whichever
 	Actor           string `json:"actor"`
 	Reason          string `json:"reason"`
+}
+
+// AdminForgotten is the answer to a request to forget: what the key is now.
+type AdminForgotten struct {
+	State string `json:"state"` // absent
 }
 
 // AdminResolve is a request to settle an unknown attempt.
@@ -105,7 +113,7 @@ type AdminBulk struct {
 	Action string      `json:"action"` // resolve or erase
 	// DryRun only counts.
 	DryRun bool `json:"dry_run,omitempty"`
-	// Rate is how many records are changed in a second, at most; 100 if absent.
+	// Rate is how many records are changed in a second, at most: 1 to 1000, 100 if absent.
 	Rate   int    `json:"rate,omitempty"`
 	Cursor string `json:"cursor,omitempty"`
 	// Of resolve:
@@ -117,8 +125,9 @@ type AdminBulk struct {
 	Reason string `json:"reason"`
 }
 
-// AdminBulkResult is what came of a part of a bulk change.
+// AdminBulkResult is what came of a part of a bulk change. Its numbers are of this part alone.
 type AdminBulkResult struct {
+	// Matched counts the records that the filter means, and that the action could change.
 	Matched int `json:"matched"`
 	Changed int `json:"changed"`
 	// Refused counts the records that had moved on meanwhile.
@@ -128,8 +137,8 @@ type AdminBulkResult struct {
 
 // AdminAdmit is a request to lift the guard from a store that may have forgotten keys.
 type AdminAdmit struct {
-	Scopes []string `json:"scopes,omitempty"`
-	All    bool     `json:"all,omitempty"` // instead of scopes
+	Scopes []string `json:"scopes,omitempty"` // 1 to 1000; "" for keys without one
+	All    bool     `json:"all,omitempty"`    // instead of scopes
 	Actor  string   `json:"actor"`
 	Reason string   `json:"reason"`
 }
@@ -202,12 +211,43 @@ func AdminID(id atmost.ID) string {
 	return base64.RawURLEncoding.EncodeToString([]byte(id.Scope + "\x00" + id.Key))
 }
 
-// ParseAdminID reads what AdminID wrote. The error is an *atmost.Error.
+// ParseAdminID reads what AdminID wrote of a valid ID. The error is an *atmost.Error.
 func ParseAdminID(s string) (atmost.ID, error) {
-	b, err := base64.RawURLEncoding.Strict().DecodeString(s)
-	scope, key, ok := strings.Cut(string(b), "\x00")
-	if id := (atmost.ID{Scope: scope, Key: key}); err == nil && ok && id.Validate() == nil {
-		return id, nil
+	id, ok := ParseAdminCursor(s)
+	if !ok || id.Validate() != nil {
+		return atmost.ID{}, invalid("the id in the path is none that a list of keys has shown")
 	}
-	return atmost.ID{}, invalid("the id in the path is none that a list of keys has shown")
+	return id, nil
+}
+
+// ParseAdminCursor reads what AdminID wrote of any ID.
+func ParseAdminCursor(s string) (atmost.ID, bool) {
+	b, err := base64.RawURLEncoding.Strict().DecodeString(s)
+	scope, key, _ := strings.Cut(string(b), "\x00")
+	id := atmost.ID{Scope: scope, Key: key}
+	if err != nil || key == "" || AdminID(id) != s {
+		return atmost.ID{}, false
+	}
+	return id, true
+}
+
+// AppendAdminRecord appends r as JSON, with the bytes of its result as they are.
+func AppendAdminRecord(dst []byte, r AdminRecord) []byte {
+	result := r.Result
+	r.Result = nil
+	dst = AppendAdmin(dst, r)
+	if result == nil {
+		return dst
+	}
+	dst = append(dst[:len(dst)-1], `,"result":`...)
+	return append(append(dst, result...), '}')
+}
+
+// AppendAdmin appends a body of the admin API as JSON. An AdminRecord has AppendAdminRecord.
+func AppendAdmin(dst []byte, body any) []byte {
+	b := bytes.NewBuffer(dst)
+	e := json.NewEncoder(b)
+	e.SetEscapeHTML(false)
+	_ = e.Encode(body) // structs of strings, numbers and times can be encoded
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
 }

@@ -17,7 +17,7 @@ var executeBody = newObject("the body",
 // byte that is wrong. It quotes nothing of the body but the name of an unknown member.
 func ParseExecute(body []byte) (operation string, payload []byte, err error) {
 	var v values
-	if err := executeBody.read(body, &v); err != nil {
+	if err := executeBody.read(body, v[:]); err != nil {
 		return "", nil, err
 	}
 	return operationAndPayload(&v)

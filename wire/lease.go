@@ -29,7 +29,7 @@ var (
 // The limits of a lease are the engine's to check.
 func ParseClaim(body []byte) (call atmost.ClaimCall, err error) {
 	var v values
-	if err := claimBody.read(body, &v); err != nil {
+	if err := claimBody.read(body, v[:]); err != nil {
 		return atmost.ClaimCall{}, err
 	}
 	if call.Operation, call.Payload, err = operationAndPayload(&v); err != nil {
@@ -49,7 +49,7 @@ func ParseClaim(body []byte) (call atmost.ClaimCall, err error) {
 // ParseRenew reads the body of a request to renew: exactly the members lease_token and lease.
 func ParseRenew(body []byte) (t atmost.Token, lease time.Duration, err error) {
 	var v values
-	if err := renewBody.read(body, &v); err != nil {
+	if err := renewBody.read(body, v[:]); err != nil {
 		return t, 0, err
 	}
 	if lease, err = duration(v[1]); err != nil {
@@ -65,7 +65,7 @@ func ParseRenew(body []byte) (t atmost.Token, lease time.Duration, err error) {
 // of body is returned, exactly as sent.
 func ParseComplete(body []byte) (t atmost.Token, result []byte, err error) {
 	var v values
-	if err := doneBody.read(body, &v); err != nil {
+	if err := doneBody.read(body, v[:]); err != nil {
 		return t, nil, err
 	}
 	if t, err = token(v[0]); err != nil {
@@ -78,10 +78,10 @@ func ParseComplete(body []byte) (t atmost.Token, result []byte, err error) {
 // message; and executed, a string. What these may be is the engine's to check.
 func ParseFail(body []byte) (t atmost.Token, f atmost.Failure, err error) {
 	var v, inner values
-	if err := failBody.read(body, &v); err != nil {
+	if err := failBody.read(body, v[:]); err != nil {
 		return t, f, err
 	}
-	if err := errorObject.read(v[1], &inner); err != nil {
+	if err := errorObject.read(v[1], inner[:]); err != nil {
 		return t, f, err
 	}
 	for _, s := range []struct {
@@ -115,11 +115,20 @@ func text(value []byte) (string, bool) {
 
 var durationRule = regexp.MustCompile(`^(?:[0-9]+(?:\.[0-9]+)?(?:h|m|s|ms))+$`)
 
-// duration reads the member lease: numbers with the units h, m, s and ms.
-func duration(value []byte) (time.Duration, error) {
-	s, ok := text(value)
-	if d, err := time.ParseDuration(s); ok && err == nil && durationRule.MatchString(s) {
+// ParseDuration reads numbers with the units h, m, s and ms: "1m30s" for example. The error is an *atmost.Error.
+func ParseDuration(s string) (time.Duration, error) {
+	if d, err := time.ParseDuration(s); err == nil && durationRule.MatchString(s) {
 		return d, nil
+	}
+	return 0, invalid(`this is not a duration; write numbers and their units, "30s" or "1m30s" for example`)
+}
+
+// duration reads the member lease.
+func duration(value []byte) (time.Duration, error) {
+	if s, ok := text(value); ok {
+		if d, err := ParseDuration(s); err == nil {
+			return d, nil
+		}
 	}
 	return 0, invalid(`the member lease is not a duration; write a string of a number and its unit, "30s" or "1m30s" for example`)
 }

@@ -43,8 +43,8 @@ func newObject(what string, members ...member) *object {
 // values are the members' values in the object's order: parts of what was read, nil for one that is not there.
 type values [4][]byte
 
-// read reads an object that is all of body.
-func (o *object) read(body []byte, v *values) error {
+// read reads an object that is all of body. There is room in v for the value of each member.
+func (o *object) read(body []byte, v [][]byte) error {
 	if offset, deep := tooDeep(body); deep {
 		return invalid("%s nests deeper than %d levels at byte %d", o.what, MaxDepth, offset)
 	}
@@ -70,7 +70,7 @@ func (p *parser) reset(body []byte) {
 	p.dec.Reset(&p.in)
 }
 
-func (p *parser) object(o *object, body []byte, v *values) error {
+func (p *parser) object(o *object, body []byte, v [][]byte) error {
 	switch p.dec.PeekKind() {
 	case '{', jsontext.KindInvalid: // the latter fails on the next line
 	default:

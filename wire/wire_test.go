@@ -31,6 +31,7 @@ var errorTable = map[atmost.Code]struct {
 	"OPERATION_NOT_CLAIMABLE":  {422, "unknown", "no"},
 	"KEY_NOT_FOUND":            {404, "unknown", "same-key"},
 	"OVERLOADED":               {429, "unknown", "same-key"},
+	"STATE_CONFLICT":           {409, "unknown", "no"},
 	"STORE_UNAVAILABLE":        {503, "unknown", "same-key"},
 	"SHUTTING_DOWN":            {503, "unknown", "same-key"},
 	"NOT_FOUND":                {404, "no", "no"},
