@@ -2,12 +2,20 @@ package server
 
 import (
 	"context"
+	_ "embed"
 	"log/slog"
 	"net/http"
 	"net/http/pprof"
 	"strings"
 	"time"
+
+	"github.com/atmost-dev/atmost"
 )
+
+// AdminOpenAPI is the OpenAPI 3.1 document of the admin API.
+//
+//go:embed openapi-admin.yaml
+var AdminOpenAPI []byte
 
 // Check is one thing that must be so for an instance to be ready. Its error is shown to whoever asks with ?verbose.
 type Check struct {
@@ -26,18 +34,44 @@ func Health(log *slog.Logger, metrics http.Handler, checks ...Check) http.Handle
 	return routes(log, healthRoutes(metrics, checks))
 }
 
-// Admin returns the handler for operators: what Health has, and /debug/pprof/. It is not for the network at large.
-func Admin(log *slog.Logger, metrics http.Handler, checks ...Check) http.Handler {
-	handlers := healthRoutes(metrics, checks)
+// AdminOptions configures what operators are served. Zero values mean the defaults named.
+type AdminOptions struct {
+	// MaxBody bounds a request's body, in bytes. Default DefaultMaxBody.
+	MaxBody int64
+	// Log is told of what operators change, and the causes of unexpected errors. Default: nobody is.
+	Log *slog.Logger
+	// Metrics answers /metrics.
+	Metrics http.Handler
+	// Checks are those of /readyz.
+	Checks []Check
+	// Version and Store, its kind, are told to whoever asks for an overview.
+	Version, Store string
+}
+
+// Admin returns the handler for operators: what Health has, /debug/pprof/, and the admin API under /admin/v1/. Nobody is asked who
+// they are, so it is not for the network at large; requests that a browser sends for another site's page change nothing.
+func Admin(engine *atmost.Engine, o AdminOptions) http.Handler {
+	if o.MaxBody <= 0 {
+		o.MaxBody = DefaultMaxBody
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	handlers := healthRoutes(o.Metrics, o.Checks)
 	handlers["GET /debug/pprof/"] = pprof.Index
 	handlers["GET /debug/pprof/cmdline"] = pprof.Cmdline
 	handlers["GET /debug/pprof/profile"] = pprof.Profile
 	handlers["GET /debug/pprof/symbol"] = pprof.Symbol
 	handlers["POST /debug/pprof/symbol"] = pprof.Symbol
 	handlers["GET /debug/pprof/trace"] = pprof.Trace
-	return routes(log, handlers)
+	a := &admin{api: api{engine: engine, maxBody: o.MaxBody}, log: o.Log, version: o.Version, store: o.Store}
+	a.routes(handlers)
+	protection := http.NewCrossOriginProtection()
+	protection.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		writeRefusal(w, &atmost.Error{Code: atmost.CodeInvalidRequest, Message: "the request was sent by a page of another site"})
+	}))
+	return dress(o.Log, protection.Handler(dispatch(handlers)))
 }
-
 func healthRoutes(metrics http.Handler, checks []Check) map[string]http.HandlerFunc {
 	return map[string]http.HandlerFunc{
 		"GET /livez": func(w http.ResponseWriter, _ *http.Request) {

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/atmost-dev/atmost/server"
+	"github.com/atmost-dev/atmost/store/storetest"
 )
 
 // operate serves the admin or health handler and returns what a client sees of it. It does not follow redirects.
@@ -56,7 +57,12 @@ func expect(t *testing.T, ask func(method, path string) (answer, error), method,
 func TestHealth(t *testing.T) {
 	failing := func(context.Context) error { return errors.New("draining") }
 	noWay := `{"error":{"code":"NOT_FOUND","message":"there is nothing at this path"}}`
-	for name, handler := range map[string]func(*slog.Logger, http.Handler, ...server.Check) http.Handler{"health": server.Health, "admin": server.Admin} {
+	engine := assemble(t, config{}, storetest.NewClock()).engine
+	defer engine.Close(t.Context())
+	admin := func(log *slog.Logger, metrics http.Handler, checks ...server.Check) http.Handler {
+		return server.Admin(engine, server.AdminOptions{Log: log, Metrics: metrics, Checks: checks})
+	}
+	for name, handler := range map[string]func(*slog.Logger, http.Handler, ...server.Check) http.Handler{"health": server.Health, "admin": admin} {
 		t.Run(name, func(t *testing.T) {
 			up := operate(t, handler(nil, metrics, server.Check{Name: "store", Ready: passing}, server.Check{Name: "drain", Ready: passing}))
 			if a := expect(t, up, "GET", "/livez", 200, "ok\n"); a.header.Get("Content-Type") != "text/plain; charset=utf-8" {
@@ -106,7 +112,7 @@ func TestChecksAreBounded(t *testing.T) {
 }
 
 func TestProfilesAreForAdminOnly(t *testing.T) {
-	admin, health := operate(t, server.Admin(nil, metrics)), operate(t, server.Health(nil, metrics))
+	admin, health := operate(t, server.Admin(nil, server.AdminOptions{Metrics: metrics})), operate(t, server.Health(nil, metrics))
 	for _, path := range []string{"", "cmdline", "symbol", "heap?debug=1", "goroutine?debug=1", "trace?seconds=0.01"} {
 		expect(t, admin, "GET", "/debug/pprof/"+path, 200, "*")
 		expect(t, health, "GET", "/debug/pprof/"+path, 404, "*")
@@ -169,7 +175,7 @@ func TestSlowHandler(t *testing.T) {
 			w.WriteHeader(http.StatusGone)
 		}
 	})
-	ask := operate(t, server.Admin(nil, slow))
+	ask := operate(t, server.Admin(nil, server.AdminOptions{Metrics: slow}))
 	done := make(chan answer, 1)
 	go func() {
 		a, err := ask("GET", "/metrics")

@@ -8,6 +8,7 @@ import (
 	"io"
 	"maps"
 	"net/http"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -28,20 +29,28 @@ type contract struct {
 	mu  sync.Mutex // kin-openapi does not say what may be done concurrently
 }
 
-var theContract = sync.OnceValues(func() (*contract, error) {
-	doc, err := openapi3.NewLoader().LoadFromData(server.OpenAPI)
+var (
+	theContract      = sync.OnceValues(func() (*contract, error) { return loadContract(server.OpenAPI) })
+	theAdminContract = sync.OnceValues(func() (*contract, error) { return loadContract(server.AdminOpenAPI) })
+)
+
+func loadContract(data []byte) (*contract, error) {
+	doc, err := openapi3.NewLoader().LoadFromData(data)
 	if err != nil {
 		return nil, err
 	}
 	return &contract{doc: doc}, doc.Validate(context.Background(), openapi3.EnableExamplesValidation())
-})
+}
+
+// recordPath is the path of a record in the admin API, which a document has as a template.
+var recordPath = regexp.MustCompile(`^/admin/v1/keys/([^/]+)(/[^/]+)?$`)
 
 // route finds what the document says about a request. What it has no operation for is answered as the components NoSuchPath
 // and MethodNotAllowed say.
 func (c *contract) route(r *http.Request) *routers.Route {
 	route := &routers.Route{Spec: c.doc, Path: r.URL.EscapedPath(), Method: r.Method}
 	status, component := http.StatusNotFound, "NoSuchPath"
-	if route.PathItem = c.doc.Paths.Value(route.Path); route.PathItem != nil {
+	if route.PathItem = c.doc.Paths.Value(recordPath.ReplaceAllString(route.Path, "/admin/v1/keys/{id}$2")); route.PathItem != nil {
 		method := r.Method
 		if method == http.MethodHead {
 			method = http.MethodGet
@@ -61,7 +70,11 @@ func (c *contract) request(r *http.Request, body []byte) error {
 	defer c.mu.Unlock()
 	r = r.Clone(context.Background())
 	r.Body = io.NopCloser(bytes.NewReader(body))
-	return openapi3filter.ValidateRequest(r.Context(), &openapi3filter.RequestValidationInput{Request: r, Route: c.route(r)})
+	input := &openapi3filter.RequestValidationInput{Request: r, Route: c.route(r)}
+	if m := recordPath.FindStringSubmatch(input.Route.Path); m != nil {
+		input.PathParams = map[string]string{"id": m[1]}
+	}
+	return openapi3filter.ValidateRequest(r.Context(), input)
 }
 
 // response checks an answer: its status must be one that is documented, its body and headers must be as documented, and it
@@ -103,6 +116,24 @@ func TestDocument(t *testing.T) {
 	want := []string{
 		"/openapi.yaml", "/v1/idempotency/claim", "/v1/idempotency/complete", "/v1/idempotency/execute", "/v1/idempotency/fail",
 		"/v1/idempotency/renew", "/v1/idempotency/status",
+	}
+	if got := slices.Sorted(maps.Keys(c.doc.Paths.Map())); !slices.Equal(got, want) {
+		t.Errorf("the document has the paths %q", got)
+	}
+}
+
+func TestAdminDocument(t *testing.T) {
+	c, err := theAdminContract()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !c.doc.IsOpenAPI31OrLater() {
+		t.Errorf("the document is of version %s", c.doc.OpenAPI)
+	}
+	const keys = "/admin/v1/keys"
+	want := []string{
+		"/admin/v1/admit", "/admin/v1/audit", "/admin/v1/bulk", keys, keys + "/{id}", keys + "/{id}/compare", keys + "/{id}/erase",
+		keys + "/{id}/forget", keys + "/{id}/resolve", "/admin/v1/openapi.yaml", "/admin/v1/overview",
 	}
 	if got := slices.Sorted(maps.Keys(c.doc.Paths.Map())); !slices.Equal(got, want) {
 		t.Errorf("the document has the paths %q", got)

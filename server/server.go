@@ -61,9 +61,11 @@ func New(engine *atmost.Engine, o Options) http.Handler {
 // routes serves handlers by method and path, and everything else with an error of the API's shape. What answers GET answers
 // HEAD. Every answer has a request id, and is not to be stored by caches.
 func routes(log *slog.Logger, handlers map[string]http.HandlerFunc) http.Handler {
-	if log == nil {
-		log = slog.New(slog.DiscardHandler)
-	}
+	return dress(log, dispatch(handlers))
+}
+
+// dispatch has the handlers called by method and path.
+func dispatch(handlers map[string]http.HandlerFunc) http.Handler {
 	paths := map[string]methods{}
 	for pattern, h := range handlers {
 		method, path, _ := strings.Cut(pattern, " ")
@@ -77,6 +79,14 @@ func routes(log *slog.Logger, handlers map[string]http.HandlerFunc) http.Handler
 		mux.Handle(path, m) // a ServeMux of patterns with methods would word 405 itself
 	}
 	mux.HandleFunc("/", notFound)
+	return mux
+}
+
+// dress gives h's answers what all have in common, and makes answers of its panics.
+func dress(log *slog.Logger, h http.Handler) http.Handler {
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		l := &logged{ResponseWriter: w, log: log, request: r, id: strconv.FormatUint(rand.Uint64()|1<<63, 36)}
 		l.begin()
@@ -85,7 +95,7 @@ func routes(log *slog.Logger, handlers map[string]http.HandlerFunc) http.Handler
 			notFound(l, r) // where a ServeMux would redirect
 			return
 		}
-		mux.ServeHTTP(l, r)
+		h.ServeHTTP(l, r)
 	})
 }
 

@@ -23,6 +23,8 @@ type store struct {
 	calls  atomic.Int64
 	fail   atomic.Pointer[func() error]
 	looked chan struct{} // if not nil
+	// listed, if not nil, is called when a list that operators ask for, by an operation, has its answer.
+	listed atomic.Pointer[func()]
 }
 
 func (s *store) called() error {
@@ -38,6 +40,26 @@ func (s *store) Apply(ctx context.Context, id atmost.ID, event atmost.Event) (at
 		return atmost.Step{}, err
 	}
 	return s.Store.Apply(ctx, id, event)
+}
+
+func (s *store) List(ctx context.Context, q atmost.Query) (atmost.Page, error) {
+	if f := s.fail.Load(); f != nil {
+		if err := (*f)(); err != nil {
+			return atmost.Page{}, err
+		}
+	}
+	page, err := s.Store.List(ctx, q)
+	if f := s.listed.Load(); f != nil && q.Operation != nil {
+		(*f)()
+	}
+	return page, err
+}
+
+func (s *store) Audit(ctx context.Context, before uint64, limit int) ([]atmost.AuditEntry, error) {
+	if err := s.called(); err != nil {
+		return nil, err
+	}
+	return s.Store.Audit(ctx, before, limit)
 }
 
 func (s *store) Lookup(ctx context.Context, id atmost.ID) (atmost.Record, error) {
@@ -98,6 +120,7 @@ type config struct {
 	maxPending int
 	maxBody    int64
 	readTime   time.Duration
+	records    atmost.Store // a memstore if nil
 	looked     chan struct{}
 	served     chan struct{} // told when a handler has returned
 }
@@ -149,8 +172,18 @@ func assemble(t *testing.T, c config, clock *storetest.ManualClock) *service {
 		t.Fatal(err)
 	}
 	s := &service{T: t, contract: contract, clock: clock, log: new(logBuffer)}
-	s.store = &store{Store: memstore.New(memstore.Options{Clock: clock})}
-	s.engine, err = atmost.New(t.Context(), s.store, atmost.Options{Operations: c.operations, MaxPending: c.maxPending, Clock: clock})
+	s.store = &store{Store: c.records}
+	if c.records == nil {
+		s.store.Store = memstore.New(memstore.Options{Clock: clock})
+	}
+	var opened atmost.Store = s.store
+	if guard, ok := c.records.(atmost.Guard); ok {
+		opened = struct {
+			*store
+			atmost.Guard
+		}{s.store, guard}
+	}
+	s.engine, err = atmost.New(t.Context(), opened, atmost.Options{Operations: c.operations, MaxPending: c.maxPending, Clock: clock})
 	if err != nil {
 		t.Fatal(err)
 	}
