@@ -138,7 +138,10 @@ func (p *program) handlers(metrics *prometheus.Registry) {
 		case listenerGateway:
 			h, readTimeout = http.HandlerFunc(p.serveGateway), 0 // what passes through may take its time
 		case listenerAdmin:
-			h = server.Admin(p.log, scrape, checks...)
+			kind, _ := storeKind(p.config.Store)
+			h = server.Admin(p.engine, server.AdminOptions{
+				MaxBody: p.config.MaxBody, Log: p.log, Metrics: scrape, Checks: checks, Version: buildVersion().Version, Store: kind,
+			})
 		case listenerHealth:
 			h = server.Health(p.log, scrape, checks...)
 		default:

@@ -218,6 +218,12 @@ func TestAnswers(t *testing.T) {
 	}
 	r.get(t, listenerAdmin, "/debug/pprof/cmdline").want(t, 200, "")
 	r.get(t, listenerHealth, "/debug/pprof/cmdline").want(t, 404, "NOT_FOUND")
+	r.get(t, listenerAdmin, "/admin/v1/overview").want(t, 200, `"store":"memory"`)
+	r.get(t, listenerAdmin, "/admin/v1/overview").want(t, 200, `{"name":"a","executed_by":"service","on_unknown":"hold"`)
+	r.get(t, listenerAdmin, "/admin/v1/keys?state=completed").want(t, 200, `"key":"k"`)
+	for _, l := range []string{listenerPublic, listenerHealth} {
+		r.get(t, l, "/admin/v1/overview").want(t, 404, "NOT_FOUND")
+	}
 }
 
 func TestReload(t *testing.T) {
