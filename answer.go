@@ -14,6 +14,9 @@ type Call struct {
 	Operation string
 	// Payload is one JSON value, not modified until the execution has ended.
 	Payload []byte
+	// Document is what Payload stands for where that is a digest, nil for Payload itself. It is not compared: if it is JSON, it is
+	// what Error.Differs is about. It is not modified either, and not sent to a remote service.
+	Document []byte
 	// Wait is how long the caller waits for the outcome, if WaitSet, at most MaxWait; otherwise the operation's configuration counts.
 	Wait    time.Duration
 	WaitSet bool
@@ -44,6 +47,7 @@ func (e *Engine) Execute(ctx context.Context, call Call) (Answer, error) {
 	}
 	begin := time.Now()
 	a, err := e.execute(ctx, call, e.operation(call.Operation))
+	err = e.explained(err, &call, &a.Record)
 	if a.Replayed {
 		e.replays.add(call.ID)
 	}

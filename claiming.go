@@ -49,6 +49,9 @@ func (c *claiming) prepare(e *Engine, op *operation, call Call, token Token, lea
 	}
 	c.engine, c.op, c.call = e, op, call
 	c.claim = Claim{Operation: call.Operation, Fingerprint: print, Token: token, Lease: lease, Policy: op.policy()}
+	if e.paths != nil {
+		c.claim.Paths = c.paths
+	}
 	return nil
 }
 

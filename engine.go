@@ -8,6 +8,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/atmost-dev/atmost/fingerprint"
 )
 
 // Options configures an Engine. Zero values mean the defaults named.
@@ -67,6 +69,7 @@ type Engine struct {
 	claimPatience time.Duration
 	housekeeping  time.Duration
 	maxPending    int64
+	paths         *fingerprint.Paths // nil: the store has no secret
 
 	operations atomic.Pointer[map[string]*operation]
 	unlisted   atomic.Pointer[operation] // nil: there are none
@@ -109,6 +112,9 @@ func New(ctx context.Context, store Store, o Options) (*Engine, error) {
 	}
 	if err := prove(ctx, store); err != nil {
 		return nil, err
+	}
+	if keyed, ok := store.(Keyed); ok {
+		e.paths = fingerprint.NewPaths(keyed.Secret())
 	}
 	e.base, e.stop = context.WithCancel(context.WithoutCancel(ctx))
 	e.work.Go(e.sweep)

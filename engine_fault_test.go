@@ -707,14 +707,16 @@ func TestTheOutcomeBetweenLookingAndWaiting(t *testing.T) {
 			b.says(a, err, "", atmost.Completed)
 			if tc.key == "anew" { // the key is forgotten, and used for something else
 				pass(2 * time.Second)
-				other := call(tc.key)
-				other.Payload = []byte("0")
+				other := with(call(tc.key), `{"amount":2}`)
 				a, err := b.execute(other)
 				b.says(a, err, "", atmost.Completed)
 			}
 			told.Release()
 			a, err = duplicate.wait()
 			b.says(a, err, tc.code, atmost.Completed)
+			if tc.code != "" {
+				b.differs(err, "/amount")
+			}
 			if took := time.Since(begin); took > 2*time.Second {
 				b.Errorf("%s: answered after %v", tc.key, took)
 			}

@@ -84,6 +84,7 @@ type bench struct {
 	*testing.T
 	*atmost.Engine
 	store  *storetest.FaultyStore
+	keyed  *keyedStore // around it
 	clock  *bubbleClock
 	target *target
 	events *tally
@@ -139,7 +140,8 @@ func inBubble(t *testing.T, op atmost.Operation, o atmost.Options, test func(b *
 		o.Operations = map[string]atmost.Operation{"op": op, "work": work}
 		o.Clock, o.Events = b.clock, b.events.events()
 		var err error
-		if b.Engine, err = atmost.New(t.Context(), b.store, o); err != nil {
+		b.keyed = &keyedStore{Store: b.store}
+		if b.Engine, err = atmost.New(t.Context(), b.keyed, o); err != nil {
 			t.Fatal(err)
 		}
 		defer func() {

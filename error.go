@@ -111,6 +111,9 @@ type Error struct {
 
 	// Known is what is known of the key's effect, where that is not what Code says by itself; else "".
 	Known Executed
+	// Differs is where the payload is not what it was when the key was used first, as JSON Pointers (RFC 6901) into it: after
+	// CodePayloadMismatch, and nil if that is not known. It may not be all. They hold names of the payload's members, never a value.
+	Differs []string
 }
 
 // Executed answers: may the operation of the key have had its effect?

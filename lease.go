@@ -84,6 +84,7 @@ func (e *Engine) Claim(ctx context.Context, call ClaimCall) (Claimed, error) {
 	if c.Replayed {
 		e.replays.add(call.ID)
 	}
+	err = e.explained(err, &call.Call, &c.Record)
 	label := answerLabel(c.Answer, err)
 	if c.Won {
 		label = "claimed"

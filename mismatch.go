@@ -1,0 +1,27 @@
+package atmost
+
+// A mismatch is explained by what the record keeps of the payload's parts, which are short digests under a secret of the store. They
+// are made where an attempt begins, and read where a payload is another, so requests that are answered from a record pay nothing.
+
+// paths is what is kept of the payload.
+func (c *claiming) paths() []byte {
+	return c.engine.paths.Of(c.call.ID.Scope, c.call.ID.Key, c.call.document())
+}
+
+// document is what a mismatch is explained by.
+func (c *Call) document() []byte {
+	if c.Document != nil {
+		return c.Document
+	}
+	return c.Payload
+}
+
+// explained returns err, which is what call is answered from r, with where the payload is not what it was, if it is not and r tells.
+func (e *Engine) explained(err error, call *Call, r *Record) error {
+	if err == nil || e.paths == nil || CodeOf(err) != CodePayloadMismatch {
+		return err
+	}
+	told := *refusalOf(err)
+	told.Differs = e.paths.Differ(r.Paths, call.ID.Scope, call.ID.Key, call.document())
+	return &told
+}
