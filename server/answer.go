@@ -6,13 +6,27 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/go-json-experiment/json/jsontext"
+
 	"github.com/atmost-dev/atmost"
 	"github.com/atmost-dev/atmost/wire"
 )
 
 // detailsOf is the details of an error that r gave rise to: JSON, or nothing.
-func detailsOf(dst []byte, r atmost.Record, code atmost.Code) []byte {
-	switch code {
+func detailsOf(dst []byte, r atmost.Record, e *atmost.Error) []byte {
+	switch e.Code {
+	case atmost.CodePayloadMismatch:
+		if len(e.Differs) == 0 {
+			return dst
+		}
+		dst = append(dst, `{"differs":[`...)
+		for i, pointer := range e.Differs {
+			if i > 0 {
+				dst = append(dst, ',')
+			}
+			dst, _ = jsontext.AppendQuote(dst, pointer) // its parts were valid strings in the request
+		}
+		return append(dst, `]}`...)
 	case atmost.CodeResultNotKept:
 		dst = append(dst, `{"reason":"`...)
 		dst = append(dst, r.NotKept.String()...)
@@ -55,7 +69,7 @@ func writeErrorOf(w http.ResponseWriter, err error, r atmost.Record) {
 	if l, ok := w.(*logged); ok && e.Err != nil && wire.Status(e.Code) >= http.StatusInternalServerError {
 		l.log.Error("a request could not be answered", "request_id", l.id, "pattern", l.request.Pattern, "code", e.Code, "error", e.Err)
 	}
-	writeJSON(w, wire.Status(e.Code), wire.AppendError(nil, string(e.Code), e.Message, detailsOf(nil, r, e.Code)))
+	writeJSON(w, wire.Status(e.Code), wire.AppendError(nil, string(e.Code), e.Message, detailsOf(nil, r, e)))
 }
 
 func writeJSON(w http.ResponseWriter, status int, body []byte) {

@@ -200,3 +200,40 @@ func TestContractCanFail(t *testing.T) {
 		}
 	}
 }
+
+// What a mismatch tells is bounded, and is about the payload only.
+func TestContractOfMismatch(t *testing.T) {
+	c, err := theContract()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{"execute", "claim"} {
+		response := func(code, details string) error {
+			r, _ := http.NewRequest(http.MethodPost, "/v1/idempotency/"+path, nil)
+			return c.response(r, answer{422, http.Header{
+				"Content-Type": {"application/json"}, "Cache-Control": {"no-store"}, "Request-Id": {"3w5e11264sgsf"},
+				"Idempotency-Executed": {"unknown"}, "Idempotency-Retry": {"no"},
+			}, `{"error":{"code":"` + code + `","message":"m"` + details + `}}`})
+		}
+		paths := func(p ...string) string {
+			return `,"details":{"differs":["` + strings.Join(p, `","`) + `"]}`
+		}
+		many := strings.Split("/0 /1 /2 /3 /4 /5 /6 /7 /8 /9 /10 /11 /12 /13 /14 /15 /16", " ")
+		for _, right := range []string{"", paths(""), paths("/a~1~0/0", "/"), paths(many[:16]...), paths("/" + strings.Repeat("n", 255))} {
+			if err := response("PAYLOAD_MISMATCH", right); err != nil {
+				t.Errorf("%s: the contract refuses %s: %v", path, right, err)
+			}
+		}
+		for _, wrong := range []string{
+			paths("a"), paths("/a~"), paths("/a", "/a"), paths(many...), paths("/" + strings.Repeat("n", 256)),
+			`,"details":{"differs":[]}`, `,"details":{"differs":[1]}`, `,"details":{}`, `,"details":{"differs":["/a"],"was":1}`,
+		} {
+			if response("PAYLOAD_MISMATCH", wrong) == nil {
+				t.Errorf("%s: the contract holds for %s", path, wrong)
+			}
+		}
+		if response("OPERATION_MISMATCH", "") != nil || response("OPERATION_MISMATCH", paths("/a")) == nil {
+			t.Errorf("%s: another operation tells of the payload", path)
+		}
+	}
+}

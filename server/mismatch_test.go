@@ -2,6 +2,11 @@ package server_test
 
 import (
 	"context"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/atmost-dev/atmost"
@@ -56,7 +61,7 @@ func TestMismatch(t *testing.T) {
 				s.checkBody(a, `{"error":{"code":"OPERATION_MISMATCH","message":"this key was used for another operation"}}`)
 				a = s.execute("k", `{"operation":"charge","payload":{"amount":1251}}`)
 				s.check(a, isMismatch("PAYLOAD_MISMATCH"))
-				s.checkBody(a, `{"error":{"code":"PAYLOAD_MISMATCH","message":"this key was used with another payload"}}`)
+				s.checkBody(a, `{"error":{"code":"PAYLOAD_MISMATCH","message":"this key was used with another payload","details":{"differs":["/amount"]}}}`)
 			}
 			first := make(chan answer, 1)
 			go func() { first <- s.execute("k", charge) }()
@@ -69,6 +74,87 @@ func TestMismatch(t *testing.T) {
 				t.Errorf("%d executions", g.ran.Load())
 			}
 		})
+	}
+}
+
+// A mismatch names where the payload is another, and never what it was: no answer, no log and no record has a value or a digest, but
+// for the record's own.
+func TestMismatchIsExplained(t *testing.T) {
+	s := start(t, clients(atmost.Operation{}))
+	const (
+		asked   = `{"amount":12507712,"card":{"number":"4000-0000-1111","cvc":"s3cr3t-old"},"lines":[{"sku":"sku-A1"},{"sku":"sku-B2"}]}`
+		wording = `{"error":{"code":"PAYLOAD_MISMATCH","message":"this key was used with another payload"%s}}`
+	)
+	executed, claimed := `{"operation":"charge","payload":%s}`, `{"operation":"report","payload":%s,"lease":"100s"}`
+	s.check(s.execute("charge", fmt.Sprintf(executed, asked)), isExecuted("1"))
+	s.check(s.post("claim", "report", fmt.Sprintf(claimed, asked)), isClaimed("1"))
+	var told strings.Builder
+	for _, c := range []struct{ payload, details string }{
+		{`{"amount":99998888,"card":{"number":"4000-0000-1111","cvc":"s3cr3t-old"},"lines":[{"sku":"sku-A1"},{"sku":"sku-B2"}]}`, `["/amount"]`},
+		{`{"lines":[{"sku":"sku-A1"},{"sku":"sku-X9"}],"card":{"cvc":"s3cr3t-new","number":"4000-0000-1111"},"amount":12507712}`, `["/card/cvc","/lines/1/sku"]`},
+		{`{"amount":12507712,"card":{"number":"4000-0000-1111","cvc":"s3cr3t-old"},"lines":[{"sku":"sku-A1"}]}`, `["/lines"]`},
+		{`{"card":{"number":"4000-0000-1111","cvc":"s3cr3t-old"},"lines":[{"sku":"sku-A1"},{"sku":"sku-B2"}]}`, `[""]`},
+		{`{"a/b~ \u00e9\"<":0,"amount":12507712,"card":{"number":"4000-0000-1111","cvc":"s3cr3t-old"},"lines":[{"sku":"sku-A1"},{"sku":"sku-B2"}]}`, `["/a~1b~0 é\"<"]`},
+		{`99998888`, ``},
+		{`"digest"`, ``},
+	} {
+		details := ""
+		if c.details != "" {
+			details = `,"details":{"differs":` + c.details + `}`
+		}
+		for _, a := range []answer{
+			s.execute("charge", fmt.Sprintf(executed, c.payload)),
+			s.post("claim", "charge", fmt.Sprintf(`{"operation":"charge","payload":%s,"lease":"100s"}`, c.payload)),
+			s.post("claim", "report", fmt.Sprintf(claimed, c.payload)),
+			s.execute("report", fmt.Sprintf(`{"operation":"report","payload":%s}`, c.payload)),
+		} {
+			s.check(a, isMismatch("PAYLOAD_MISMATCH"))
+			s.checkBody(a, fmt.Sprintf(wording, details))
+			told.WriteString(a.body)
+			fmt.Fprint(&told, a.header)
+		}
+	}
+	told.WriteString(s.log.String())
+	for _, key := range []string{"charge", "report"} {
+		told.WriteString(s.status(key).body)
+		r, err := s.store.Lookup(t.Context(), atmost.ID{Key: key})
+		if err != nil || len(r.Paths) != 10*4 {
+			t.Errorf("the record has the paths %x, %v", r.Paths, err)
+		}
+		for digest := range slices.Chunk(r.Paths, 4) {
+			for _, form := range []string{string(digest), fmt.Sprintf("%x", digest), base64.RawStdEncoding.EncodeToString(digest)} {
+				if strings.Contains(told.String(), form) {
+					t.Errorf("a digest was told, as %q", form)
+				}
+			}
+		}
+	}
+	for _, value := range []string{"12507712", "99998888", "4000-0000", "s3cr3t", "sku-"} {
+		if strings.Contains(told.String(), value) {
+			t.Errorf("the value %s was told: %s", value, told.String())
+		}
+	}
+}
+
+// What is told is bounded, whatever is sent.
+func TestMismatchIsBounded(t *testing.T) {
+	s := start(t, one(answers(completed("1"))))
+	s.check(s.execute("k", `{"operation":"charge","payload":{}}`), isExecuted("1"))
+	name := strings.Repeat("n", 240)
+	members := make([]string, 1000)
+	for i := range members {
+		members[i] = fmt.Sprintf(`"%s%04d":1`, name, i)
+		if i%3 == 0 {
+			members[i] = fmt.Sprintf(`"%s%04d%s":1`, name, i, name) // too long to be told
+		}
+	}
+	a := s.execute("k", `{"operation":"charge","payload":{`+strings.Join(members, ",")+`}}`)
+	s.check(a, isMismatch("PAYLOAD_MISMATCH"))
+	var body struct {
+		Error struct{ Details struct{ Differs []string } }
+	}
+	if err := json.Unmarshal([]byte(a.body), &body); err != nil || len(body.Error.Details.Differs) != 16 || len(a.body) > 16*256+200 {
+		t.Errorf("%d bytes, %d paths, %v", len(a.body), len(body.Error.Details.Differs), err)
 	}
 }
 

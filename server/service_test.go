@@ -27,6 +27,9 @@ type store struct {
 	listed atomic.Pointer[func()]
 }
 
+// Secret is the memstore's.
+func (s *store) Secret() [32]byte { return s.Store.(atmost.Keyed).Secret() }
+
 func (s *store) called() error {
 	s.calls.Add(1)
 	if f := s.fail.Load(); f != nil {

@@ -49,7 +49,7 @@ func appendStatus(dst []byte, r atmost.Record) []byte {
 	}
 	if err := r.Err(); err != nil {
 		e := err.(*atmost.Error)
-		body := wire.AppendError(nil, string(e.Code), e.Message, detailsOf(nil, r, e.Code))
+		body := wire.AppendError(nil, string(e.Code), e.Message, detailsOf(nil, r, e))
 		dst = append(dst, ',')
 		dst = append(dst, body[1:len(body)-1]...) // "error":{…}
 	}
