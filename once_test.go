@@ -408,6 +408,7 @@ func TestAKeyIsNotReusedSilently(t *testing.T) {
 		other.Payload = []byte(`{"amount":2}`)
 		result, err = atmost.Once(j.Context(), j.claimer, other, returns("other", nil))
 		j.refused(result, err, atmost.CodePayloadMismatch, atmost.ExecutedUnknown)
+		j.differs(err, "/amount")
 	})
 }
 

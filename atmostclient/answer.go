@@ -46,6 +46,7 @@ type body struct {
 			UpstreamStatus  int `json:"upstream_status"`
 			Result          json.RawMessage
 			Reason, Outcome string
+			Differs         []string
 		}
 	}
 	Operation string
@@ -111,7 +112,8 @@ func (a answer) err() *atmost.Error {
 	if a.body.Error == nil || a.status < http.StatusMultipleChoices {
 		return nil
 	}
-	return &atmost.Error{Code: a.body.Error.Code, Message: a.body.Error.Message, Known: a.executed}
+	e := a.body.Error
+	return &atmost.Error{Code: e.Code, Message: e.Message, Known: a.executed, Differs: e.Details.Differs}
 }
 
 func (a answer) result() Result {

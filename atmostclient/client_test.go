@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -336,6 +337,24 @@ func TestErrorsSayWhatWasExecuted(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestAMismatchTellsWhere the payload is another.
+func TestAMismatchTellsWhere(t *testing.T) {
+	inService(t, atmost.Operation{}, nil, func(s *service) {
+		call := charge("k")
+		call.Operation = "work"
+		if _, err := s.client.Claim(s.Context(), atmost.ClaimCall{Call: call, Lease: time.Minute}); err != nil {
+			s.Fatal(err)
+		}
+		other := call
+		other.Payload = []byte(`{"amount": 1.1, "to": "<A&B>", "<~>": null}`)
+		_, err := s.client.Claim(s.Context(), atmost.ClaimCall{Call: other, Lease: time.Minute})
+		var e *atmost.Error
+		if !errors.As(err, &e) || e.Code != atmost.CodePayloadMismatch || !slices.Equal(e.Differs, []string{"/<~0>", "/amount"}) {
+			s.Errorf("%+v", err)
+		}
+	})
 }
 
 // TestAnAttemptThatIsPresumedToHaveFailed: the code says that it was not executed, the answer does not.
