@@ -26,7 +26,7 @@ type claimed struct {
 // duplicate waits: a client that hangs up must not leave a lease behind that nobody knows of.
 func (m *middleware) claim(ctx context.Context, k Keyed) (claimed, error) {
 	c := claimed{call: atmost.ClaimCall{
-		Call:  atmost.Call{ID: k.ID, Operation: m.options.Operation, Payload: k.Payload, WaitSet: true},
+		Call:  atmost.Call{ID: k.ID, Operation: m.options.Operation, Payload: k.Payload, Document: k.Body, WaitSet: true},
 		Lease: leaseTime, Token: atmost.NewToken(),
 	}}
 	err := c.ask(context.WithoutCancel(ctx), m.claimer, claimPatience)

@@ -64,15 +64,26 @@ func TestReuseWithAnotherPayload(t *testing.T) {
 		return r
 	}
 	serve(h, change(func(*http.Request) {}))
-	for name, r := range map[string]*http.Request{
-		"body":         post("k", `{"amount":1.1,"to":"x"}`),
-		"method":       change(func(r *http.Request) { r.Method = http.MethodPut }),
-		"path":         change(func(r *http.Request) { r.RequestURI = "/refunds?x=1" }),
-		"query":        change(func(r *http.Request) { r.RequestURI = "/charges?x=2" }),
-		"content type": change(func(r *http.Request) { r.Header.Set("Content-Type", "text/plain") }),
+	for name, c := range map[string]struct {
+		*http.Request
+		differs []string // in a body of JSON
+	}{
+		"number":       {post("k", `{"amount":1.1,"to":"x"}`), []string{"/amount"}},
+		"string":       {post("k", `{"amount":1.10,"to":"y"}`), []string{"/to"}},
+		"more":         {post("k", `{"amount":1.10,"to":"x","a/b":[]}`), []string{"/a~1b"}},
+		"less":         {post("k", `{"to":"x"}`), []string{""}},
+		"no JSON":      {post("k", `{"amount":1.1`), nil},
+		"no parts":     {post("k", `1.1`), nil},
+		"no body":      {post("k", ``), nil},
+		"method":       {change(func(r *http.Request) { r.Method = http.MethodPut }), nil},
+		"path":         {change(func(r *http.Request) { r.RequestURI = "/refunds?x=1" }), nil},
+		"query":        {change(func(r *http.Request) { r.RequestURI = "/charges?x=2" }), nil},
+		"content type": {change(func(r *http.Request) { r.Header.Set("Content-Type", "text/plain") }), nil},
 	} {
 		t.Run(name, func(t *testing.T) {
-			isProblem(t, serve(h, r), http.StatusUnprocessableEntity, "PAYLOAD_MISMATCH")
+			w := serve(h, c.Request)
+			isProblem(t, w, http.StatusUnprocessableEntity, "PAYLOAD_MISMATCH")
+			differs(t, w, c.differs...)
 		})
 	}
 	same := post("k", ` { "to" : "\u0078", "amount" : 1.10 } `)

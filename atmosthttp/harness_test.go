@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -89,6 +90,20 @@ func isProblem(t testing.TB, w *httptest.ResponseRecorder, status int, code stri
 		t.Errorf("got %d %s, want %d %s", w.Code, w.Body, status, code)
 	}
 	return p.Detail
+}
+
+// differs checks where a problem says that the body is another: nowhere, and it has no member for that.
+func differs(t testing.TB, w *httptest.ResponseRecorder, want ...string) {
+	t.Helper()
+	var p map[string]json.RawMessage
+	var got []string
+	err := json.Unmarshal(w.Body.Bytes(), &p)
+	if told, has := p["differs"]; has && err == nil {
+		err = json.Unmarshal(told, &got)
+	}
+	if _, has := p["differs"]; err != nil || has != (len(want) > 0) || !slices.Equal(got, want) {
+		t.Errorf("got %s, want %q", w.Body, want)
+	}
 }
 
 // within fails the test if what it waits for does not come.

@@ -26,20 +26,23 @@ func ProblemType[C ~string](code C) string {
 	return problemBase + strings.ToLower(strings.ReplaceAll(string(code), "_", "-"))
 }
 
-// problem is application/problem+json, with the code as an extension.
+// problem is application/problem+json, with the code as an extension, and where the body is another one.
 type problem struct {
 	Type   string `json:"type"`
 	Title  string `json:"title"`
 	Status int    `json:"status"`
 	Detail string `json:"detail"`
 	Code   string `json:"code"`
+	// Differs are JSON Pointers (RFC 6901) into the request's body.
+	Differs []string `json:"differs,omitempty"`
 }
 
-// WriteProblem answers with a problem that has that code.
-func WriteProblem(w http.ResponseWriter, status int, code, detail string) {
+// WriteProblem answers with a problem that has that code. Differs are JSON Pointers into the body of the request.
+func WriteProblem(w http.ResponseWriter, status int, code, detail string, differs ...string) {
 	words := strings.ToLower(strings.ReplaceAll(code, "_", " "))
 	body, err := json.Marshal(problem{
 		Type: ProblemType(code), Title: strings.ToUpper(words[:1]) + words[1:], Status: status, Detail: detail, Code: code,
+		Differs: differs,
 	})
 	if err != nil {
 		panic(err) // strings always can be encoded
@@ -70,5 +73,5 @@ func refuse(w http.ResponseWriter, r atmost.Record, err error) {
 	if e.Code == atmost.CodeOutcomeUnknown {
 		w.Header().Del(wire.HeaderRetryAfter) // by it clients would take this for a request that is under way
 	}
-	WriteProblem(w, wire.Status(e.Code), string(e.Code), e.Message)
+	WriteProblem(w, wire.Status(e.Code), string(e.Code), e.Message, e.Differs...)
 }

@@ -140,7 +140,7 @@ func (g *Gateway) serve(e *atmost.Engine, w http.ResponseWriter, r *http.Request
 		return
 	}
 	x := &exchange{request: g.outbound(r), body: k.Body}
-	a, err := execute(r.Context(), e, atmost.Call{ID: k.ID, Operation: route.name, Payload: k.Payload, Request: x})
+	a, err := execute(r.Context(), e, atmost.Call{ID: k.ID, Operation: route.name, Payload: k.Payload, Document: k.Body, Request: x})
 	own := x.take()
 	if own == nil {
 		atmosthttp.Answer(w, a, err)

@@ -46,6 +46,29 @@ func TestReplay(t *testing.T) {
 	}
 }
 
+// A body of JSON that is another is told where; the rest of a request is its caller's to compare.
+func TestMismatchIsExplained(t *testing.T) {
+	srv := start(t, &api{do: echo}, func(c *gateway.Config) { c.Routes = []gateway.Route{{Path: "/refunds"}} })
+	ask := func(path, body, contentType string) answer {
+		return send(t, srv, "POST", path, body, "Idempotency-Key", "k", "Content-Type", contentType)
+	}
+	const body = `{"amount":1250,"card":{"number":"4000-0000"}}`
+	if first := ask("/charges", body, "application/json"); first.StatusCode != http.StatusCreated {
+		t.Fatalf("the first got %d %s", first.StatusCode, first.body)
+	}
+	const status, code = http.StatusUnprocessableEntity, "PAYLOAD_MISMATCH"
+	other := ask("/charges", `{"card":{"number":"4000-0001"}, "amount":1250}`, "application/json")
+	other.isProblem(t, status, code, "/card/number")
+	if strings.Contains(other.body, "4000") || strings.Contains(other.body, "http1") {
+		t.Errorf("it tells %s", other.body)
+	}
+	ask("/charges", `{"amount":1250}`, "application/json").isProblem(t, status, code, "")
+	ask("/charges", body, "text/plain").isProblem(t, status, code)
+	ask("/charges", "amount=1250", "application/x-www-form-urlencoded").isProblem(t, status, code)
+	ask("/charges?x=1", body, "application/json").isProblem(t, status, code)
+	ask("/refunds", strings.Replace(body, "1250", "1251", 1), "application/json").isProblem(t, status, code, "/amount")
+}
+
 // What the upstream is sent of a request that is executed.
 func TestTheUpstreamsRequest(t *testing.T) {
 	sent := make(chan http.Header, 1)

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -111,15 +112,21 @@ func send(t testing.TB, srv *httptest.Server, method, path, body string, headers
 	return answer{resp, string(got)}
 }
 
-// isProblem checks that an answer is the problem that has this code.
-func (a answer) isProblem(t testing.TB, status int, code string) {
+// isProblem checks that an answer is the problem that has this code, and where it says that the body is another.
+func (a answer) isProblem(t testing.TB, status int, code string, differs ...string) {
 	t.Helper()
-	var p struct{ Type, Code string }
+	var p struct {
+		Type, Code string
+		Differs    []string
+	}
 	if err := json.Unmarshal([]byte(a.body), &p); err != nil || a.Header.Get("Content-Type") != "application/problem+json" {
 		t.Fatalf("not a problem: %d %v %s", a.StatusCode, a.Header, a.body)
 	}
 	if a.StatusCode != status || p.Code != code || p.Type != atmosthttp.ProblemType(code) {
 		t.Errorf("got %d %s, want %d %s", a.StatusCode, a.body, status, code)
+	}
+	if !slices.Equal(p.Differs, differs) {
+		t.Errorf("it differs at %q, want %q", p.Differs, differs)
 	}
 }
 
