@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -118,6 +119,25 @@ func TestCrashForgetsNothingElse(t *testing.T) {
 }
 
 // TestManyAreUnderWayWhenItCrashes: none is forgotten.
+// A mismatch is explained as the service does, also after a crash.
+func TestMismatch(t *testing.T) {
+	s := atmosttest.Start(t, atmosttest.WithOperation("op", atmost.Operation{Executor: does(func(context.Context, atmost.Attempt) atmost.Outcome {
+		return atmost.Outcome{State: atmost.Completed}
+	})}))
+	c := call("k")
+	c.Payload = []byte(`{"amount":1,"to":"x"}`)
+	if _, err := client(t, s).Execute(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	s.Crash()
+	c.Payload = []byte(`{"amount":2,"to":"x"}`)
+	_, err := client(t, s).Execute(t.Context(), c)
+	var e *atmost.Error
+	if !errors.As(err, &e) || !slices.Equal(e.Differs, []string{"/amount"}) {
+		t.Errorf("%+v", err)
+	}
+}
+
 func TestManyAreUnderWayWhenItCrashes(t *testing.T) {
 	const many = 250
 	begun := make(chan struct{}, many)

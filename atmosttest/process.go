@@ -47,6 +47,9 @@ func (m *mortal) alive() bool {
 	}
 }
 
+// Secret is that of the records.
+func (m *mortal) Secret() [32]byte { return m.Store.(atmost.Keyed).Secret() }
+
 func (m *mortal) Apply(ctx context.Context, id atmost.ID, event atmost.Event) (atmost.Step, error) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
