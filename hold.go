@@ -9,8 +9,7 @@ import (
 // Holder holds the lease of one attempt: it renews it while the attempt is made, and reports how that ended. Once has one for each
 // attempt. Whoever claims a key, and cannot put what follows into a function, uses one itself.
 //
-// It is not used concurrently. One report, at least, ends its work; without any, that goes on until its context ends or the lease is
-// lost.
+// It is not used concurrently. It works until the first report, so there has to be one, or until the lease is lost.
 type Holder struct {
 	claimer Claimer
 	id      ID
@@ -22,10 +21,15 @@ type Holder struct {
 	end    time.Time // of the lease, at the earliest
 	first  *time.Timer
 	work   sync.WaitGroup
+
+	mu       sync.Mutex
+	released bool
+	stop     context.CancelFunc // ends the renewal, if that has begun
 }
 
 // Hold begins to hold the lease that call has won from c, which was asked for not before sent. Once a third of it is over, it is
-// renewed for call's Lease, again and again.
+// renewed for call's Lease, again and again, also when ctx has ended: whoever makes the attempt may need time to end it, or not heed ctx at
+// all.
 func Hold(ctx context.Context, c Claimer, call ClaimCall, lease Lease, sent time.Time) *Holder {
 	h := &Holder{claimer: c, id: call.ID, token: lease.Token, lasts: call.Lease, end: sent.Add(lease.ExpiresIn)}
 	h.ctx, h.cancel = context.WithCancelCause(ctx)
@@ -48,17 +52,43 @@ func (h *Holder) release() {
 	if h.first.Stop() {
 		h.work.Done()
 	}
+	h.mu.Lock()
+	h.released = true
+	if h.stop != nil {
+		h.stop()
+	}
+	h.mu.Unlock()
 	h.work.Wait()
+}
+
+// begin gives the renewal a context, unless there is nothing to renew any more.
+func (h *Holder) begin() context.Context {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.released || !time.Now().Before(h.end) {
+		return nil
+	}
+	var ctx context.Context
+	ctx, h.stop = context.WithCancel(context.WithoutCancel(h.ctx))
+	return ctx
 }
 
 // renew renews the lease again and again, until it is released or lost.
 func (h *Holder) renew() {
 	defer h.work.Done()
-	lapse := time.AfterFunc(time.Until(h.end), func() { h.cancel(leaseLost()) })
+	ctx := h.begin()
+	if ctx == nil {
+		return
+	}
+	defer h.stop()
+	lapse := time.AfterFunc(time.Until(h.end), func() {
+		h.cancel(leaseLost())
+		h.stop()
+	})
 	defer lapse.Stop()
 	for pause := minPause; ; {
 		next, sent := pause, time.Now()
-		l, err := h.claimer.Renew(h.ctx, h.id, h.token, h.lasts)
+		l, err := h.claimer.Renew(ctx, h.id, h.token, h.lasts)
 		switch {
 		case err == nil:
 			left := time.Until(sent.Add(l.ExpiresIn))
@@ -70,7 +100,7 @@ func (h *Holder) renew() {
 		default: // there still is a lease, until it is over
 			pause = min(2*pause, maxPause)
 		}
-		if !sleep(h.ctx, next) {
+		if !sleep(ctx, next) {
 			return
 		}
 	}
