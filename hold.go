@@ -9,15 +9,14 @@ import (
 // Holder holds the lease of one attempt: it renews it while the attempt is made, and reports how that ended. Once has one for each
 // attempt. Whoever claims a key, and cannot put what follows into a function, uses one itself.
 //
-// It is not used concurrently. The first report ends its work; without any, that goes on until the lease is lost: as long as the attempt
-// may still be made, nobody is to take it for ended, whatever became of the caller.
+// It is not used concurrently. It works until the first report, so there has to be one, or until the lease is lost.
 type Holder struct {
 	claimer Claimer
 	id      ID
 	token   Token
 	lasts   time.Duration // that is asked for, each time
 
-	ctx    context.Context // of the attempt
+	ctx    context.Context
 	cancel context.CancelCauseFunc
 	end    time.Time // of the lease, at the earliest
 	first  *time.Timer
@@ -25,11 +24,12 @@ type Holder struct {
 
 	mu       sync.Mutex
 	released bool
-	stop     context.CancelFunc // ends the renewal, once that has begun
+	stop     context.CancelFunc // ends the renewal, if that has begun
 }
 
 // Hold begins to hold the lease that call has won from c, which was asked for not before sent. Once a third of it is over, it is
-// renewed for call's Lease, again and again.
+// renewed for call's Lease, again and again, also when ctx has ended: whoever makes the attempt may need time to end it, or not heed ctx at
+// all.
 func Hold(ctx context.Context, c Claimer, call ClaimCall, lease Lease, sent time.Time) *Holder {
 	h := &Holder{claimer: c, id: call.ID, token: lease.Token, lasts: call.Lease, end: sent.Add(lease.ExpiresIn)}
 	h.ctx, h.cancel = context.WithCancelCause(ctx)
@@ -49,29 +49,41 @@ func (h *Holder) Context() context.Context { return h.ctx }
 // release ends the renewal. The lease is left to report under.
 func (h *Holder) release() {
 	h.cancel(nil)
+	if h.first.Stop() {
+		h.work.Done()
+	}
 	h.mu.Lock()
 	h.released = true
 	if h.stop != nil {
 		h.stop()
 	}
 	h.mu.Unlock()
-	if h.first.Stop() {
-		h.work.Done()
-	}
 	h.work.Wait()
+}
+
+// begin gives the renewal a context, unless there is nothing to renew any more.
+func (h *Holder) begin() context.Context {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.released || !time.Now().Before(h.end) {
+		return nil
+	}
+	var ctx context.Context
+	ctx, h.stop = context.WithCancel(context.WithoutCancel(h.ctx))
+	return ctx
 }
 
 // renew renews the lease again and again, until it is released or lost.
 func (h *Holder) renew() {
 	defer h.work.Done()
-	ctx, stop := context.WithCancel(detached(h.ctx))
-	defer stop()
-	if !h.begin(stop) {
+	ctx := h.begin()
+	if ctx == nil {
 		return
 	}
+	defer h.stop()
 	lapse := time.AfterFunc(time.Until(h.end), func() {
 		h.cancel(leaseLost())
-		stop()
+		h.stop()
 	})
 	defer lapse.Stop()
 	for pause := minPause; ; {
@@ -92,14 +104,6 @@ func (h *Holder) renew() {
 			return
 		}
 	}
-}
-
-// begin tells how the renewal that begins is stopped, unless it need not begin any more.
-func (h *Holder) begin(stop context.CancelFunc) bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.stop = stop
-	return !h.released
 }
 
 // Complete reports the attempt's result, as Claimer's Complete does, again while nobody knows whether that was heard: for as long as

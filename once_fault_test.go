@@ -50,6 +50,22 @@ func TestARenewalThatFailsIsRepeated(t *testing.T) {
 	})
 }
 
+// TestTheLeaseOutlastsTheContext: a function may take its time to end after its context has, and nobody else runs meanwhile.
+func TestTheLeaseOutlastsTheContext(t *testing.T) {
+	inEachMode(t, atmost.Operation{OnUnknown: atmost.RetryUnknown}, func(j *job) {
+		ctx, end := context.WithCancel(j.Context())
+		result, err := j.onceIn(ctx, func(ctx context.Context, _ atmost.Attempt) (string, error) {
+			end()
+			pass(3 * atmost.DefaultOnceLease)
+			if r := j.lookup("k"); r.State != atmost.Processing || ctx.Err() == nil {
+				j.Errorf("it is %v, and its context: %v", r.State, ctx.Err())
+			}
+			return "done", nil
+		})
+		j.got(result, err, "done")
+	})
+}
+
 func TestTheFunctionLearnsThatItsLeaseIsLost(t *testing.T) {
 	for name, lose := range map[string]func(j *job){
 		"because it is over":           func(j *job) { j.clock.jump(time.Hour) },

@@ -482,6 +482,30 @@ func TestTimeoutAndRenewal(t *testing.T) {
 	})
 }
 
+// A handler that does not heed the end of its context keeps its lease all the same: nobody else runs meanwhile.
+func TestALateHandlerKeepsItsLease(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &counted{}
+		h := wrap(t, engineWith(t, atmost.Operation{OnUnknown: atmost.RetryUnknown}, newBubble()), atmosthttp.NoScope, atmosthttp.Options{Timeout: time.Second}, c)
+		c.do = func(w http.ResponseWriter, r *http.Request) {
+			if c.ran.Load() > 1 {
+				return
+			}
+			time.Sleep(10 * time.Minute)
+			if r.Context().Err() == nil {
+				t.Error("its context goes on")
+			}
+			isProblem(t, serve(h, post("k", "{}")), http.StatusConflict, atmosthttp.Processing)
+			_, _ = io.WriteString(w, "late")
+		}
+		for range 2 {
+			if w := serve(h, post("k", "{}")); w.Code != http.StatusOK || w.Body.String() != "late" || c.ran.Load() != 1 {
+				t.Errorf("got %d %s after %d runs", w.Code, w.Body, c.ran.Load())
+			}
+		}
+	})
+}
+
 // A lease that cannot be renewed ends, and with it the handler's context. What the handler answers then is a late report.
 func TestLostLease(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

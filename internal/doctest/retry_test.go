@@ -17,7 +17,7 @@ import (
 	"github.com/atmost-dev/atmost/internal/skip"
 )
 
-// example is a program in examples/retry.
+// example is a program in examples.
 type example struct {
 	file  string
 	needs map[string]string // the programs it takes, and how to get each
@@ -25,10 +25,10 @@ type example struct {
 }
 
 var examples = []example{
-	{file: "go/main.go"},
-	{file: "retry.py", needs: map[string]string{"python3": "apt-get install python3"}, run: []string{"python3"}},
-	{file: "retry.mjs", needs: map[string]string{"node": "https://nodejs.org, 18 or later"}, run: []string{"node"}},
-	{file: "retry.sh", needs: map[string]string{"bash": "apt-get install bash", "curl": "apt-get install curl", "awk": "apt-get install mawk"}, run: []string{"bash"}},
+	{file: "retry/go/main.go"},
+	{file: "retry/retry.py", needs: map[string]string{"python3": "apt-get install python3"}, run: []string{"python3"}},
+	{file: "retry/retry.mjs", needs: map[string]string{"node": "https://nodejs.org, 18 or later"}, run: []string{"node"}},
+	{file: "retry/retry.sh", needs: map[string]string{"bash": "apt-get install bash", "curl": "apt-get install curl", "awk": "apt-get install mawk"}, run: []string{"bash"}},
 }
 
 // scene is what an example is run in, and what must come of it.
@@ -130,7 +130,8 @@ func TestRetryExamples(t *testing.T) {
 		if e.missing() != "" {
 			continue
 		}
-		patient, hasty := sync.OnceValues(func() ([]string, error) { return e.command(t, patience) }), sync.OnceValues(func() ([]string, error) { return e.command(t, haste) })
+		patient := sync.OnceValues(func() ([]string, error) { return e.command(t) })
+		hasty := sync.OnceValues(func() ([]string, error) { return e.command(t, patience, haste) })
 		for _, sc := range scenes {
 			p := &played{scene: sc, service: start(t, sc.operation, sc.script...)}
 			plays[e.file] = append(plays[e.file], p)
@@ -159,7 +160,7 @@ func TestRetryExamples(t *testing.T) {
 	for _, e := range examples {
 		t.Run(e.file, func(t *testing.T) {
 			if missing := e.missing(); missing != "" {
-				skip.Test(t, fmt.Sprintf("examples/retry/%s WAS NOT RUN: %s", e.file, missing))
+				skip.Test(t, fmt.Sprintf("examples/%s WAS NOT RUN: %s", e.file, missing))
 			}
 			for _, p := range plays[e.file] {
 				t.Run(p.name, func(t *testing.T) {
@@ -191,17 +192,20 @@ const patience = "120"
 // that is busy with other tests.
 const haste = "10"
 
-// command returns what runs the example, with another patience.
-func (e example) command(t *testing.T, seconds string) ([]string, error) {
-	source, err := os.ReadFile(filepath.Join("../../examples/retry", e.file))
+// command returns what runs the example, with others in place of some of its constants.
+func (e example) command(t *testing.T, constants ...string) ([]string, error) {
+	source, err := os.ReadFile(filepath.Join("../../examples", e.file))
 	if err != nil {
 		return nil, err
 	}
-	if n := bytes.Count(source, []byte(patience)); n != 1 {
-		return nil, fmt.Errorf("%q is in %s %d times, and was expected to be its deadline", patience, e.file, n)
+	for i := 0; i < len(constants); i += 2 {
+		if n := bytes.Count(source, []byte(constants[i])); n != 1 {
+			return nil, fmt.Errorf("%q is in %s %d times, and was expected to be there once", constants[i], e.file, n)
+		}
+		source = bytes.Replace(source, []byte(constants[i]), []byte(constants[i+1]), 1)
 	}
 	file := filepath.Join(t.TempDir(), filepath.Base(e.file))
-	if err := os.WriteFile(file, bytes.Replace(source, []byte(patience), []byte(seconds), 1), 0o600); err != nil {
+	if err := os.WriteFile(file, source, 0o600); err != nil {
 		return nil, err
 	}
 	if e.run != nil {
@@ -220,8 +224,11 @@ type run struct {
 	err            error
 }
 
+// mostTime is only ever used up by what hangs.
+const mostTime = 2 * time.Minute
+
 func execute(ctx context.Context, command []string) (r run) {
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, mostTime)
 	defer cancel()
 	var stdout, stderr strings.Builder
 	cmd := exec.CommandContext(ctx, command[0], command[1:]...)
@@ -233,7 +240,7 @@ func execute(ctx context.Context, command []string) (r run) {
 	}
 	err := cmd.Run()
 	if ctx.Err() != nil {
-		err = fmt.Errorf("%v took more than a minute", command)
+		err = fmt.Errorf("%v took more than %v", command, mostTime)
 	}
 	return run{stdout.String(), stderr.String(), err}
 }

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"path"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -60,14 +61,21 @@ type service struct {
 	engine  *atmost.Engine
 	handler http.Handler
 	server  *httptest.Server
-	keyFile string
+	keyFile string // of examples that retry
+	dir     string // where the commands of others work
 	script  []step
 	effects atomic.Int64
 	hurry   chan struct{} // closed: the attempt that waits may go on
 
+	// judge tells what is wrong with a request, and how; mu is held.
+	judge func(r *http.Request, body string, wrong func(format string, args ...any))
+
 	mu       sync.Mutex
 	requests int
 	body     string
+	token    string    // of the last claim
+	spent    bool      // it was answered that nothing was executed
+	report   string    // the last one
 	notYet   time.Time // when the client may ask again
 	problems []string
 }
@@ -77,12 +85,18 @@ type step func(s *service, r *http.Request) *httptest.ResponseRecorder
 
 func start(t *testing.T, operation func(*service) atmost.Operation, script ...step) *service {
 	t.Helper()
-	s := &service{
-		store: &store{Store: memstore.New(memstore.Options{})}, keyFile: t.TempDir() + "/order.key",
-		script: script, hurry: make(chan struct{}),
-	}
+	s := &service{keyFile: t.TempDir() + "/order.key", script: script, hurry: make(chan struct{})}
+	s.judge = s.judgeRetry
+	s.serve(t, map[string]atmost.Operation{"payment.charge": operation(s)})
+	return s
+}
+
+// serve starts it, until the test ends.
+func (s *service) serve(t *testing.T, operations map[string]atmost.Operation) {
+	t.Helper()
+	s.store = &store{Store: memstore.New(memstore.Options{})}
 	var err error
-	s.engine, err = atmost.New(t.Context(), s.store, atmost.Options{Operations: map[string]atmost.Operation{"payment.charge": operation(s)}})
+	s.engine, err = atmost.New(t.Context(), s.store, atmost.Options{Operations: operations})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -90,7 +104,6 @@ func start(t *testing.T, operation func(*service) atmost.Operation, script ...st
 	s.server = httptest.NewServer(s)
 	t.Cleanup(s.server.Close)
 	t.Cleanup(func() { s.engine.Close(t.Context()) }) // first: a request that waits is answered then
-	return s
 }
 
 func (s *service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -104,7 +117,7 @@ func (s *service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if a == nil {
 		panic(http.ErrAbortHandler)
 	}
-	s.allow(a.Header().Get("Retry-After"))
+	s.told(r, a)
 	maps.Copy(w.Header(), a.Header())
 	w.WriteHeader(a.Code)
 	_, _ = w.Write(a.Body.Bytes())
@@ -118,9 +131,23 @@ func (s *service) next(r *http.Request, body string) step {
 	wrong := func(format string, args ...any) {
 		s.problems = append(s.problems, fmt.Sprintf("request %d ", s.requests)+fmt.Sprintf(format, args...))
 	}
+	s.judge(r, body, wrong)
+	if s.requests <= len(s.script) {
+		return s.script[s.requests-1]
+	}
+	return pass
+}
+
+// isEarly tells that a request came before the time that an answer had named.
+func (s *service) isEarly(wrong func(format string, args ...any)) {
 	if early := time.Until(s.notYet); early > 10*time.Millisecond { // clocks of other languages are coarser
 		wrong("came %v before the time that Retry-After named", early)
 	}
+}
+
+// judgeRetry looks at a request of an example of a client that retries.
+func (s *service) judgeRetry(r *http.Request, body string, wrong func(format string, args ...any)) {
+	s.isEarly(wrong)
 	if r.Method != http.MethodPost || r.URL.Path != "/v1/idempotency/execute" || r.Header.Get("Content-Type") != "application/json" || r.Header.Get("Prefer") != "wait=30" {
 		wrong("is %s %s with %v", r.Method, r.URL, r.Header)
 	}
@@ -132,19 +159,19 @@ func (s *service) next(r *http.Request, body string) step {
 		wrong("has the body %s, and the ones before had %s", body, s.body)
 	}
 	s.body = body
-	if s.requests <= len(s.script) {
-		return s.script[s.requests-1]
-	}
-	return pass
 }
 
-// allow notes when the client may ask again.
-func (s *service) allow(retryAfter string) {
+// told notes when the client may ask again, and whether that would be for another attempt. Answers to reports say it to others.
+func (s *service) told(r *http.Request, a *httptest.ResponseRecorder) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if after, err := time.ParseDuration(retryAfter + "s"); err == nil {
+	if name := path.Base(r.URL.Path); name != "execute" && name != "claim" {
+		return
+	}
+	if after, err := time.ParseDuration(a.Header().Get("Retry-After") + "s"); err == nil {
 		s.notYet = time.Now().Add(after)
 	}
+	s.spent = strings.Contains(a.Body.String(), string(atmost.CodeExecutionNotStarted))
 }
 
 // pass is a step: nothing special.
