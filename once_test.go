@@ -497,7 +497,6 @@ type (
 	linked struct {
 		Next  *linked
 		Value any
-		f     func()
 		Skip  chan int `json:"-"`
 	}
 	holder[T any] struct{ Items map[string][]*T }
