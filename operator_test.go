@@ -290,8 +290,16 @@ func TestListing(t *testing.T) {
 		}
 		spaced, long, nul := "a b", strings.Repeat("x", 256), "\x00"
 		for i, q := range []atmost.Query{
-			{Scope: &spaced}, {Key: &empty}, {Key: &long}, {Operation: &empty}, {Operation: &nul}, {State: 6}, {Age: -1},
-			{After: key("\x00")}, {After: key(long)}, {After: atmost.ID{Scope: "é", Key: "k"}},
+			{Scope: &spaced},
+			{Key: &empty},
+			{Key: &long},
+			{Operation: &empty},
+			{Operation: &nul},
+			{State: 6},
+			{Age: -1},
+			{After: key("\x00")},
+			{After: key(long)},
+			{After: atmost.ID{Scope: "é", Key: "k"}},
 		} {
 			_, err := d.List(d.Context(), q)
 			if d.refused(err, atmost.CodeInvalidRequest); err != nil && strings.Contains(err.Error(), spaced) {
@@ -315,8 +323,16 @@ func TestTheAuditTrailByParts(t *testing.T) {
 			limit  int
 			want   string
 		}{
-			{0, 2, "54"}, {4, 2, "32"}, {2, 2, "1"}, {1, 2, ""}, {0, 0, "5"}, {0, -1, "5"}, {6, 1 << 40, "54321"},
-			{math.MaxInt64, 1, "5"}, {math.MaxInt64 + 2, 1, "5"}, {math.MaxUint64, 9, "54321"},
+			{0, 2, "54"},
+			{4, 2, "32"},
+			{2, 2, "1"},
+			{1, 2, ""},
+			{0, 0, "5"},
+			{0, -1, "5"},
+			{6, 1 << 40, "54321"},
+			{math.MaxInt64, 1, "5"},
+			{math.MaxInt64 + 2, 1, "5"},
+			{math.MaxUint64, 9, "54321"},
 		} {
 			entries, err := d.Audit(d.Context(), c.before, c.limit)
 			got := ""

@@ -72,6 +72,7 @@ func Admin(engine *atmost.Engine, o AdminOptions) http.Handler {
 	}))
 	return dress(o.Log, protection.Handler(dispatch(handlers)))
 }
+
 func healthRoutes(metrics http.Handler, checks []Check) map[string]http.HandlerFunc {
 	return map[string]http.HandlerFunc{
 		"GET /livez": func(w http.ResponseWriter, _ *http.Request) {

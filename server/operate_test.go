@@ -424,7 +424,8 @@ func TestResolve(t *testing.T) {
 		"nothing":   {`"outcome":"completed"`, isReplayed("1"), `{"status":"completed","result":null}`},
 		"failed": {
 			`"outcome":"failed","error":{"code":"no_such_month","message":"there is \"no\" month 13"}`,
-			facts{Status: 424, Code: "EXECUTION_FAILED", Executed: "yes", Retry: "no", Attempt: "1", Replayed: "true", Expires: expires}, failureBody,
+			facts{Status: 424, Code: "EXECUTION_FAILED", Executed: "yes", Retry: "no", Attempt: "1", Replayed: "true", Expires: expires},
+			failureBody,
 		},
 		"just failed": {
 			`"outcome":"failed"`,
