@@ -46,8 +46,8 @@ func (p *program) announce() {
 		switch {
 		case l.loopback():
 		case l.name == listenerAdmin:
-			p.log.Warn("THE ADMIN LISTENER IS OPEN TO THE NETWORK: it has no authentication, and whoever reaches it can profile the process; "+
-				"bind it to a loopback address and use the health listener for probes and metrics", "address", l.Addr().String())
+			p.log.Warn("THE ADMIN LISTENER IS OPEN TO THE NETWORK: it has no authentication, and whoever reaches it can have keys "+
+				"executed again, and profile the process; bind it to a loopback address and use the health listener for probes and metrics", "address", l.Addr().String())
 		case l.name == listenerHealth:
 			p.log.Warn("the health listener is open to the network: whoever reaches it can read the metrics", "address", l.Addr().String())
 		}
