@@ -91,7 +91,11 @@ func (e *Engine) Compare(ctx context.Context, id ID, operation string, payload [
 	if err != nil {
 		return Comparison{}, err
 	}
-	return Comparison{SameOperation: r.Operation == operation, Same: sameRequest(r, operation, print) == nil}, nil
+	c := Comparison{SameOperation: r.Operation == operation, Same: sameRequest(r, operation, print) == nil}
+	if !c.Same && c.SameOperation && e.paths != nil {
+		c.Differs = e.paths.Differ(r.Paths, id.Scope, id.Key, payload)
+	}
+	return c, nil
 }
 
 // Replays returns how many answers for id were replays, as far as this engine knows: what it answered itself since it was

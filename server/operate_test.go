@@ -670,7 +670,7 @@ func TestCompare(t *testing.T) {
 	for body, want := range map[string]string{
 		charge: `{"same":true,"same_operation":true}`,
 		`{"operation":"charge","payload": { "amount" : 1250 } }`: `{"same":true,"same_operation":true}`,
-		`{"operation":"charge","payload":{"amount":1251}}`:       `{"same":false,"same_operation":true}`,
+		`{"operation":"charge","payload":{"amount":1251}}`:       `{"same":false,"same_operation":true,"differs":["/amount"]}`,
 		`{"operation":"charge","payload":null}`:                  `{"same":false,"same_operation":true}`,
 		`{"operation":"refund","payload":{"amount":1250}}`:       `{"same":false,"same_operation":false}`,
 	} {
