@@ -110,7 +110,7 @@ func New(ctx context.Context, store Store, o Options) (*Engine, error) {
 	if err := errors.Join(e.SetOperations(o.Operations), e.SetUnlisted(o.Unlisted)); err != nil {
 		return nil, err
 	}
-	if err := prove(ctx, store); err != nil {
+	if err := prove(ctx, store, o.Clock); err != nil {
 		return nil, err
 	}
 	if keyed, ok := store.(Keyed); ok {
