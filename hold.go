@@ -119,11 +119,15 @@ func (h *Holder) Fail(ctx context.Context, f Failure) (Answer, error) {
 
 func (h *Holder) report(ctx context.Context, send func(context.Context) (Answer, error)) (Answer, error) {
 	h.release()
-	ctx, cancel := context.WithTimeout(ctx, h.lasts) // one call of a Claimer may take longer than all of them are to
-	defer cancel()
+	end := time.Now().Add(h.lasts)
+	if _, near := h.claimer.(*Engine); !near { // one call may take longer than all of them are to; an Engine's ends within its own patience
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, end)
+		defer cancel()
+	}
 	for pause := minPause; ; pause = min(2*pause, maxPause) {
 		a, err := send(ctx)
-		if err == nil || !unheard(err) || !sleep(ctx, pause) {
+		if err == nil || !unheard(err) || time.Now().Add(pause).After(end) || !sleep(ctx, pause) {
 			return a, err
 		}
 	}

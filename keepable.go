@@ -7,7 +7,8 @@ import (
 	"sync"
 )
 
-// keepables holds what keepable found of each type, an error or nil.
+// keepables holds what keepable found of each type, an error or nil. It belongs to no engine, as what it says of a type never
+// changes, and a generic function has no place of its own to keep that.
 var keepables sync.Map // of reflect.Type to *Error
 
 // keepable refuses a type whose values JSON has no form for, or cannot be decoded again.
