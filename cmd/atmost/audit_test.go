@@ -14,7 +14,7 @@ type audit struct {
 	mu       sync.Mutex
 	terminal map[string]string // status and body, by key
 	born     map[string]int    // in which process's life the terminal answer was first given
-	unknown  map[string]bool   // keys of which a client was told OUTCOME_UNKNOWN
+	unknown  map[string]string // the attempt of which a client was told OUTCOME_UNKNOWN, by key
 	recorded map[string]bool   // keys of which a client was told something that makes them known for good
 	first    map[string]bool   // keys whose outcome a client was told as its own
 	wrong    []string
@@ -24,7 +24,7 @@ type audit struct {
 
 func newAudit() *audit {
 	return &audit{
-		terminal: map[string]string{}, born: map[string]int{}, unknown: map[string]bool{}, recorded: map[string]bool{}, first: map[string]bool{},
+		terminal: map[string]string{}, born: map[string]int{}, unknown: map[string]string{}, recorded: map[string]bool{}, first: map[string]bool{},
 	}
 }
 
@@ -71,7 +71,9 @@ func (a *audit) note(key, before string, p reply, life int) (done bool) {
 			a.figures.acrossRestarts++
 		}
 	case p.status == http.StatusConflict && strings.Contains(p.body, "OUTCOME_UNKNOWN"):
-		a.unknown[key] = true
+		if a.unknown[key] = attemptOf(p); a.unknown[key] == "" {
+			a.complain("key %s is unknown, and nothing says in which attempt: %q", key, said)
+		}
 		return true
 	case p.status == http.StatusAccepted:
 	case p.status == http.StatusServiceUnavailable && strings.Contains(p.body, "EXECUTION_NOT_STARTED"):
@@ -102,7 +104,7 @@ func (a *audit) noteMismatch(key string, p reply) {
 	}
 }
 
-// settled counts the keys whose outcome was unknown until a probe settled it, held those of which nobody settled it.
+// settled counts the keys whose outcome was unknown until a probe settled it, held those of which only a late report could.
 func (a *audit) settled() int { return a.countUnknown(true) }
 func (a *audit) held() int    { return a.countUnknown(false) }
 
@@ -135,8 +137,8 @@ func (a *audit) close(t *testing.T, keys []string, last map[string]reply, effect
 			a.complain("I6: key %s is failed with %d effects", key, n)
 		case status == http.StatusConflict && isProbed(key):
 			a.complain("I6: key %s was never settled", key)
-		case a.unknown[key] && !isProbed(key) && status != http.StatusConflict:
-			a.complain("I6: key %s was unknown, and is now answered %d though nobody settled it", key, status)
+		case a.unknown[key] != "" && !isProbed(key) && attemptOf(last[key]) != a.unknown[key]:
+			a.complain("I6: key %s was unknown, and is now answered %d by another attempt though nobody settled it", key, status)
 		}
 	}
 	for key, results := range effects {
@@ -158,6 +160,9 @@ func operationOf(key string) string {
 	}
 	return "held"
 }
+
+// attemptOf is the attempt that p speaks of. Who made one may report how it ended after it was given up.
+func attemptOf(p reply) string { return p.header.Get("Idempotency-Attempt") }
 
 // ask sends the request that belongs to key, but for its payload.
 func ask(ctx context.Context, client *http.Client, url, key, payload string) (reply, error) {
