@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -21,7 +22,12 @@ type config struct {
 	Listen, Admin, Health string
 	Store                 string
 	Migrate               bool
+	TLS                   tlsFiles // of Listen
+	AdminTLS, HealthTLS   tlsFiles
+	AdminInsecure         bool
 	MaxBody               int64
+	MaxHeader             int64
+	MaxConnections        int
 	MaxPending            int
 	AllowUnlisted         bool
 	DrainDelay            time.Duration
@@ -84,7 +90,7 @@ const (
 func defaultConfig() config {
 	return config{
 		Listen: "127.0.0.1:8080", Admin: "127.0.0.1:8081", Store: "pebble:./atmost-data",
-		MaxBody: server.DefaultMaxBody, MaxPending: atmost.DefaultMaxPending,
+		MaxBody: server.DefaultMaxBody, MaxHeader: 64 << 10, MaxConnections: 10_000, MaxPending: atmost.DefaultMaxPending,
 		DrainTimeout: 30 * time.Second, ReadTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute,
 		ClaimPatience: atmost.DefaultClaimPatience,
 		PebbleCache:   pebblestore.DefaultCacheSize, PebbleDiskReserve: pebblestore.DefaultDiskReserve,
@@ -119,13 +125,16 @@ const mostStoreTimeout = 10 * time.Second
 // settings are the settings of the service itself.
 func settings() []setting[config] {
 	const most = 24 * time.Hour
-	return []setting[config]{
+	return slices.Concat([]setting[config]{
 		text("listen", func(c *config) *string { return &c.Listen }, checkAddress),
 		text("admin", func(c *config) *string { return &c.Admin }, checkAddressOrNone),
 		text("health", func(c *config) *string { return &c.Health }, checkAddressOrNone),
 		text("store", func(c *config) *string { return &c.Store }, checkStore).hiding(shownStore),
 		truthOf("migrate", func(c *config) *bool { return &c.Migrate }),
+		truthOf("admin_insecure", func(c *config) *bool { return &c.AdminInsecure }),
 		size("max_body", func(c *config) *int64 { return &c.MaxBody }, 1, 1<<30),
+		size("max_header", func(c *config) *int64 { return &c.MaxHeader }, 4<<10, 1<<20),
+		number("max_connections", func(c *config) *int { return &c.MaxConnections }, 1, 1<<20),
 		number("max_pending", func(c *config) *int { return &c.MaxPending }, 1, 1<<30),
 		truthOf("allow_unlisted", func(c *config) *bool { return &c.AllowUnlisted }),
 		duration("drain_delay", func(c *config) *time.Duration { return &c.DrainDelay }, 0, most),
@@ -143,7 +152,11 @@ func settings() []setting[config] {
 		truthOf("postgres.unsafe_durability", func(c *config) *bool { return &c.UnsafeDurability }),
 		choice("log.level", func(c *config) *string { return &c.LogLevel }, "debug", "info", "warn", "error"),
 		choice("log.format", func(c *config) *string { return &c.LogFormat }, logAuto, logText, logJSON),
-	}
+	},
+		tlsSettings("tls", func(c *config) *tlsFiles { return &c.TLS }),
+		tlsSettings("admin_tls", func(c *config) *tlsFiles { return &c.AdminTLS }),
+		tlsSettings("health_tls", func(c *config) *tlsFiles { return &c.HealthTLS }),
+	)
 }
 
 // serveFlags are the settings that have a flag, with what help says about it.
@@ -154,6 +167,7 @@ func serveFlags() map[string]string {
 		"health": "address of an extra listener for probes and metrics, empty for none",
 		"store":  "where records are kept: pebble:DIR, postgres://USER@HOST/DATABASE, or memory: for trying things out",
 
+		"admin_insecure":             "open an admin address that is not loopback, without certificates of clients",
 		"migrate":                    "bring the database's schema up to date first",
 		"postgres.unsafe_durability": "accept a database that acknowledges what a crash of it can take back",
 	}
@@ -193,6 +207,9 @@ func checkAddress(s string) error {
 	}
 	return nil
 }
+
+// anyText is for what cannot be judged before it is used.
+func anyText(string) error { return nil }
 
 func checkAddressOrNone(s string) error {
 	if s == "" {
@@ -262,6 +279,13 @@ func sameAddress(a, b string) bool {
 		return false
 	}
 	return hostA == hostB || isEveryHost(hostA) || isEveryHost(hostB)
+}
+
+// isLoopback reports whether only this machine can reach a listener at address.
+func isLoopback(address string) bool {
+	host, _, _ := net.SplitHostPort(address)
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
 func isEveryHost(host string) bool { return host == "" || host == "0.0.0.0" || host == "::" }

@@ -31,7 +31,12 @@ func literal(text string, env, flags map[string]string) source {
 func TestPrecedence(t *testing.T) {
 	values := map[string][3]string{ // any three values that are right
 		"listen": {":1", ":2", ":3"}, "admin": {":1", "", ":3"}, "health": {":1", ":2", ""},
-		"store": {"memory:", "pebble:a", "pebble:b"}, "migrate": {"true", "false", "true"}, "max_body": {"1", "2KiB", "3MiB"}, "max_pending": {"1", "2", "3"},
+		"store": {"memory:", "pebble:a", "pebble:b"}, "migrate": {"true", "false", "true"},
+		"admin_insecure": {"true", "false", "true"},
+		"tls.cert":       {"a", "b", "c"}, "tls.key": {"a", "b", "c"}, "tls.client_ca": {"a", "b", "c"},
+		"admin_tls.cert": {"a", "b", "c"}, "admin_tls.key": {"a", "b", "c"}, "admin_tls.client_ca": {"a", "b", "c"},
+		"health_tls.cert": {"a", "b", "c"}, "health_tls.key": {"a", "b", "c"}, "health_tls.client_ca": {"a", "b", "c"},
+		"max_header": {"4KiB", "8KiB", "1MiB"}, "max_connections": {"1", "2", "3"}, "max_body": {"1", "2KiB", "3MiB"}, "max_pending": {"1", "2", "3"},
 		"allow_unlisted": {"true", "false", "true"},
 		"drain_delay":    {"1s", "2s", "3s"}, "drain_timeout": {"1s", "2m", "3h"}, "read_timeout": {"1s", "2s", "3s"},
 		"idle_timeout": {"1s", "2s", "3s"}, "pebble.cache": {"1MiB", "2MiB", "3GiB"}, "pebble.disk_reserve": {"1", "2", "3"},
@@ -39,6 +44,12 @@ func TestPrecedence(t *testing.T) {
 		"postgres.linger": {"1ms", "2ms", "3ms"}, "postgres.timeout": {"1s", "2s", "3s"}, "postgres.retries": {"1", "2", "3"},
 		"postgres.unsafe_durability": {"true", "false", "true"},
 		"log.level":                  {"debug", "warn", "error"}, "log.format": {"text", "json", "auto"},
+	}
+	beside := map[string]string{ // what they are wrong without, in the environment
+		"admin":    "admin_insecure=true",
+		"tls.cert": "tls.key=f", "tls.key": "tls.cert=f", "tls.client_ca": "tls.cert=f tls.key=f",
+		"admin_tls.cert": "admin_tls.key=f", "admin_tls.key": "admin_tls.cert=f", "admin_tls.client_ca": "admin_tls.cert=f admin_tls.key=f",
+		"health_tls.cert": "health_tls.key=f", "health_tls.key": "health_tls.cert=f", "health_tls.client_ca": "health_tls.cert=f health_tls.key=f",
 	}
 	for _, s := range settings() {
 		t.Run(s.name, func(t *testing.T) {
@@ -51,15 +62,26 @@ func TestPrecedence(t *testing.T) {
 			if section, name, ok := strings.Cut(s.name, "."); ok {
 				file = section + ": {" + name + ": " + quoted + "}"
 			}
-			env, flags := map[string]string{envName(s.name): v[1]}, map[string]string{s.name: v[2]}
+			flags := map[string]string{s.name: v[2]}
+			env := func(want string, set bool) map[string]string {
+				m := map[string]string{}
+				for word := range strings.FieldsSeq(beside[s.name] + " " + beside[s.name+"="+want]) {
+					name, value, _ := strings.Cut(word, "=")
+					m[envName(name)] = value
+				}
+				if set {
+					m[envName(s.name)] = v[1]
+				}
+				return m
+			}
 			for _, c := range []struct {
 				source source
 				want   string
 			}{
-				{literal(file, nil, nil), v[0]},
-				{literal(file, env, nil), v[1]},
-				{literal("", env, nil), v[1]},
-				{literal(file, env, flags), v[2]},
+				{literal(file, env(v[0], false), nil), v[0]},
+				{literal(file, env(v[1], true), nil), v[1]},
+				{literal("", env(v[1], true), nil), v[1]},
+				{literal(file, env(v[2], true), flags), v[2]},
 			} {
 				loaded, err := c.source.load()
 				if err != nil {

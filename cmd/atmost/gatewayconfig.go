@@ -18,6 +18,7 @@ import (
 // gatewayConfig is the configuration of the gateway.
 type gatewayConfig struct {
 	Listen, Upstream, ScopeHeader string
+	TLS                           tlsFiles
 
 	Route  route // what counts where no other does
 	Routes []route
@@ -39,11 +40,11 @@ func defaultGateway() gatewayConfig {
 
 // gatewaySettings are the settings of the gateway's section; its routes are read apart.
 func gatewaySettings() []setting[gatewayConfig] {
-	return append([]setting[gatewayConfig]{
+	return slices.Concat([]setting[gatewayConfig]{
 		text("listen", func(g *gatewayConfig) *string { return &g.Listen }, checkAddress),
 		text("upstream", func(g *gatewayConfig) *string { return &g.Upstream }, checkURL),
 		text("scope_header", func(g *gatewayConfig) *string { return &g.ScopeHeader }, checkHeaderName),
-	}, within(perRoute(), func(g *gatewayConfig) *route { return &g.Route })...)
+	}, tlsSettings("tls", func(g *gatewayConfig) *tlsFiles { return &g.TLS }), within(perRoute(), func(g *gatewayConfig) *route { return &g.Route }))
 }
 
 // perRoute are the settings that a route can have of its own. Most are an operation's.
@@ -116,6 +117,7 @@ func (l *loader) completeGateway() {
 		return
 	}
 	overlay(l, gatewaySettings(), "gateway.", g)
+	l.checkTLS("gateway.tls", g.TLS)
 	before := len(l.problems)
 	line := l.lines["gateway"]
 	if g.Upstream == "" {

@@ -78,6 +78,7 @@ func (s source) load() (config, error) {
 	l.unlisted()
 	l.completeGateway()
 	l.addresses()
+	l.listeners()
 	if len(l.problems) > 0 {
 		slices.SortStableFunc(l.problems, inOrder)
 		return config{}, l.problems
@@ -165,11 +166,27 @@ func (l *loader) addresses() {
 			if !sameAddress(earlier.address, later.address) {
 				continue
 			}
-			p := problem{path: later.name, text: fmt.Sprintf("%s is taken by %s, which is %s; choose another port", later.address, earlier.name, earlier.address)}
-			if line, ok := l.lines[later.name]; ok {
-				p.file, p.line = l.file, line
-			}
-			l.problems = append(l.problems, p)
+			l.about(later.name, "%s is taken by %s, which is %s; choose another port", later.address, earlier.name, earlier.address)
 		}
+	}
+}
+
+// about complains about a setting where it was set, if that was in the file.
+func (l *loader) about(path, format string, args ...any) {
+	p := problem{path: path, text: fmt.Sprintf(format, args...)}
+	if line, ok := l.lines[path]; ok {
+		p.file, p.line = l.file, line
+	}
+	l.problems = append(l.problems, p)
+}
+
+// listeners complains about what would let in who should not be, or cannot be served.
+func (l *loader) listeners() {
+	c := l.config
+	l.checkTLS("tls", c.TLS)
+	l.checkTLS("admin_tls", c.AdminTLS)
+	l.checkTLS("health_tls", c.HealthTLS)
+	if c.Admin != "" && !isLoopback(c.Admin) && c.AdminTLS.ClientCA == "" && !c.AdminInsecure {
+		l.about("admin", "%s can be reached from other machines: %v", c.Admin, errOpenAdmin)
 	}
 }

@@ -51,6 +51,10 @@ func renderOperation(o operation) *yaml.Node {
 func table[T any](root *yaml.Node, all []setting[T], from *T) {
 	sections := map[string]*yaml.Node{}
 	for _, s := range all {
+		value := s.shown(from)
+		if value == "" && (s.list || !emptyMeans(s.name)) {
+			continue
+		}
 		into, name := root, s.name
 		if section, rest, ok := strings.Cut(s.name, "."); ok {
 			if sections[section] == nil {
@@ -59,11 +63,9 @@ func table[T any](root *yaml.Node, all []setting[T], from *T) {
 			}
 			into, name = sections[section], rest
 		}
-		value := s.shown(from)
-		switch {
-		case s.list && value != "":
+		if s.list {
 			add(into, name, list(strings.Split(value, ",")))
-		case !s.list && (value != "" || emptyMeans(s.name)):
+		} else {
 			add(into, name, scalar(value))
 		}
 	}

@@ -105,21 +105,34 @@ func (p *program) open(ctx context.Context, events atmost.Events) error {
 }
 
 func (p *program) listen(ctx context.Context) error {
-	gateway := ""
-	if p.config.Gateway != nil {
-		gateway = p.config.Gateway.Listen
+	c := p.config
+	gateway := gatewayConfig{}
+	if c.Gateway != nil {
+		gateway = *c.Gateway
 	}
-	for _, l := range []struct{ name, address string }{
-		{listenerPublic, p.config.Listen}, {listenerGateway, gateway}, {listenerAdmin, p.config.Admin}, {listenerHealth, p.config.Health},
+	for _, l := range []struct {
+		name, address string
+		files         tlsFiles
+	}{
+		{listenerPublic, c.Listen, c.TLS},
+		{listenerGateway, gateway.Listen, gateway.TLS},
+		{listenerAdmin, c.Admin, c.AdminTLS},
+		{listenerHealth, c.Health, c.HealthTLS},
 	} {
 		if l.address == "" {
 			continue
 		}
-		opened, err := openListener(ctx, l.name, l.address)
+		opened, err := openListener(ctx, l.name, l.address, c.MaxConnections)
 		if err != nil {
 			return err
 		}
 		p.listeners = append(p.listeners, opened)
+		if l.files.Cert == "" {
+			continue
+		}
+		if opened.certificates, err = newCertificates(l.name, l.files, p.log); err != nil {
+			return fmt.Errorf("the %s listener cannot use TLS: %w", l.name, err)
+		}
 	}
 	return nil
 }
@@ -149,7 +162,7 @@ func (p *program) handlers(metrics *prometheus.Registry) {
 		}
 		l.server = &http.Server{
 			Handler: h, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: readTimeout,
-			IdleTimeout: p.config.IdleTimeout, MaxHeaderBytes: 64 << 10,
+			IdleTimeout: p.config.IdleTimeout, MaxHeaderBytes: int(p.config.MaxHeader),
 			DisableGeneralOptionsHandler: true, // "OPTIONS *" is answered like any other path that is not there
 			ErrorLog:                     slog.NewLogLogger(p.log.Handler(), slog.LevelWarn),
 		}
@@ -159,6 +172,16 @@ func (p *program) handlers(metrics *prometheus.Registry) {
 // serveGateway has a request served by the gateway that there is when it comes.
 func (p *program) serveGateway(w http.ResponseWriter, r *http.Request) {
 	p.gateway.Load().Handler(p.engine).ServeHTTP(w, r)
+}
+
+// certificates are those of all listeners that have any.
+func (p *program) certificates() (all []*certificates) {
+	for _, l := range p.listeners {
+		if l.certificates != nil {
+			all = append(all, l.certificates)
+		}
+	}
+	return all
 }
 
 // address is where the listener called name listens, nil if there is none.
@@ -175,9 +198,12 @@ func (p *program) address(name string) net.Addr {
 var errForced = errors.New("ended at once, by a second signal")
 
 // Run serves until ctx ends or a signal says so, then drains. A second signal ends it at once, with an error. SIGHUP reloads
-// the operations and the gateway.
+// the operations, the gateway and certificates.
 func (p *program) Run(ctx context.Context, signals <-chan os.Signal) error {
 	p.announce()
+	watching, stop := context.WithCancel(ctx)
+	defer stop()
+	p.serving.Go(func() { watch(watching, p.certificates()) })
 	for _, l := range p.listeners {
 		p.serving.Go(func() { p.failed <- l.serve() }) // there is room for each
 	}

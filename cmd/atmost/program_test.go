@@ -370,7 +370,7 @@ func (r *running) executeLater(t *testing.T, key string) <-chan reply {
 // TestWarnings: what is dangerous, or of no use, is said aloud.
 func TestWarnings(t *testing.T) {
 	c := defaultConfig()
-	c.Listen, c.Admin, c.Health, c.Store = "127.0.0.1:0", ":0", "0.0.0.0:0", "memory"
+	c.Listen, c.Admin, c.Health, c.Store, c.AdminInsecure = "127.0.0.1:0", ":0", "0.0.0.0:0", "memory", true
 	log := newJournal()
 	p, err := newProgram(t.Context(), source{}, c, log.logger(), atmost.Events{})
 	if err != nil {

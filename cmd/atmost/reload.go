@@ -11,8 +11,12 @@ import (
 	"github.com/atmost-dev/atmost/gateway"
 )
 
-// reload replaces the operations and the gateway by what the file says now: all of it, or nothing when there is a mistake.
+// reload looks at the files of certificates again, and replaces the operations and the gateway by what the configuration's file
+// says now: all of it, or nothing when there is a mistake.
 func (p *program) reload() {
+	for _, c := range p.certificates() {
+		c.refresh(true)
+	}
 	if p.source.file == "" {
 		p.log.Warn("nothing was reloaded: there is no configuration file")
 		return

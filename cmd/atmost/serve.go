@@ -14,7 +14,7 @@ import (
 func serveCommand(p process) *cobra.Command {
 	c := &cobra.Command{
 		Use: "serve", Short: "Run the service", Args: noArguments,
-		Long: "Runs the service until SIGTERM or SIGINT. SIGHUP reloads the operations and the gateway's routes from the file.\n" +
+		Long: "Runs the service until SIGTERM or SIGINT. SIGHUP reloads certificates, and from the file the operations and the gateway's routes.\n" +
 			"Each setting is taken from the flag, else from the environment (ATMOST_LISTEN…), else from the file, else it has its default.",
 	}
 	load := sourceFlags(c, p, slices.Collect(maps.Keys(serveFlags()))...)
@@ -42,12 +42,12 @@ func serve(ctx context.Context, p process, s source) error {
 // announce logs what is served where, and what is dangerous about it.
 func (p *program) announce() {
 	for _, l := range p.listeners {
-		p.log.Info(logListening, "listener", l.name, "address", l.Addr().String())
+		p.log.Info(logListening, "listener", l.name, "address", l.Addr().String(), "tls", l.secured())
 		switch {
-		case l.loopback():
+		case l.loopback(), l.certificates != nil && l.certificates.files.ClientCA != "":
 		case l.name == listenerAdmin:
-			p.log.Warn("THE ADMIN LISTENER IS OPEN TO THE NETWORK: it has no authentication, and whoever reaches it can have keys "+
-				"executed again, and profile the process; bind it to a loopback address and use the health listener for probes and metrics", "address", l.Addr().String())
+			p.log.Warn("THE ADMIN LISTENER IS OPEN TO THE NETWORK, as admin_insecure says: it has no authentication, and whoever reaches it can "+
+				"have keys executed again, and profile the process", "address", l.Addr().String())
 		case l.name == listenerHealth:
 			p.log.Warn("the health listener is open to the network: whoever reaches it can read the metrics", "address", l.Addr().String())
 		}
