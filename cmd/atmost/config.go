@@ -25,6 +25,9 @@ type config struct {
 	TLS                   tlsFiles // of Listen
 	AdminTLS, HealthTLS   tlsFiles
 	AdminInsecure         bool
+	EncryptionKeyFile     string
+	StoreKeys             string
+	StoreKeysFile         string
 	MaxBody               int64
 	MaxHeader             int64
 	MaxConnections        int
@@ -90,7 +93,8 @@ const (
 func defaultConfig() config {
 	return config{
 		Listen: "127.0.0.1:8080", Admin: "127.0.0.1:8081", Store: "pebble:./atmost-data",
-		MaxBody: server.DefaultMaxBody, MaxHeader: 64 << 10, MaxConnections: 10_000, MaxPending: atmost.DefaultMaxPending,
+		StoreKeys: storePlain,
+		MaxBody:   server.DefaultMaxBody, MaxHeader: 64 << 10, MaxConnections: 10_000, MaxPending: atmost.DefaultMaxPending,
 		DrainTimeout: 30 * time.Second, ReadTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute,
 		ClaimPatience: atmost.DefaultClaimPatience,
 		PebbleCache:   pebblestore.DefaultCacheSize, PebbleDiskReserve: pebblestore.DefaultDiskReserve,
@@ -132,6 +136,9 @@ func settings() []setting[config] {
 		text("store", func(c *config) *string { return &c.Store }, checkStore).hiding(shownStore),
 		truthOf("migrate", func(c *config) *bool { return &c.Migrate }),
 		truthOf("admin_insecure", func(c *config) *bool { return &c.AdminInsecure }),
+		text("encryption_key_file", func(c *config) *string { return &c.EncryptionKeyFile }, anyText),
+		choice("store_keys", func(c *config) *string { return &c.StoreKeys }, storePlain, storeDigest),
+		text("store_keys_file", func(c *config) *string { return &c.StoreKeysFile }, anyText),
 		size("max_body", func(c *config) *int64 { return &c.MaxBody }, 1, 1<<30),
 		size("max_header", func(c *config) *int64 { return &c.MaxHeader }, 4<<10, 1<<20),
 		number("max_connections", func(c *config) *int { return &c.MaxConnections }, 1, 1<<20),

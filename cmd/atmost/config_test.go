@@ -32,11 +32,11 @@ func TestPrecedence(t *testing.T) {
 	values := map[string][3]string{ // any three values that are right
 		"listen": {":1", ":2", ":3"}, "admin": {":1", "", ":3"}, "health": {":1", ":2", ""},
 		"store": {"memory:", "pebble:a", "pebble:b"}, "migrate": {"true", "false", "true"},
-		"admin_insecure": {"true", "false", "true"},
-		"tls.cert":       {"a", "b", "c"}, "tls.key": {"a", "b", "c"}, "tls.client_ca": {"a", "b", "c"},
+		"admin_insecure": {"true", "false", "true"}, "encryption_key_file": {"a", "b", "c"},
+		"tls.cert": {"a", "b", "c"}, "tls.key": {"a", "b", "c"}, "tls.client_ca": {"a", "b", "c"},
 		"admin_tls.cert": {"a", "b", "c"}, "admin_tls.key": {"a", "b", "c"}, "admin_tls.client_ca": {"a", "b", "c"},
 		"health_tls.cert": {"a", "b", "c"}, "health_tls.key": {"a", "b", "c"}, "health_tls.client_ca": {"a", "b", "c"},
-		"max_header": {"4KiB", "8KiB", "1MiB"}, "max_connections": {"1", "2", "3"}, "max_body": {"1", "2KiB", "3MiB"}, "max_pending": {"1", "2", "3"},
+		"store_keys": {"digest", "plain", "digest"}, "store_keys_file": {"a", "b", "c"}, "max_header": {"4KiB", "8KiB", "1MiB"}, "max_connections": {"1", "2", "3"}, "max_body": {"1", "2KiB", "3MiB"}, "max_pending": {"1", "2", "3"},
 		"allow_unlisted": {"true", "false", "true"},
 		"drain_delay":    {"1s", "2s", "3s"}, "drain_timeout": {"1s", "2m", "3h"}, "read_timeout": {"1s", "2s", "3s"},
 		"idle_timeout": {"1s", "2s", "3s"}, "pebble.cache": {"1MiB", "2MiB", "3GiB"}, "pebble.disk_reserve": {"1", "2", "3"},
@@ -46,7 +46,7 @@ func TestPrecedence(t *testing.T) {
 		"log.level":                  {"debug", "warn", "error"}, "log.format": {"text", "json", "auto"},
 	}
 	beside := map[string]string{ // what they are wrong without, in the environment
-		"admin":    "admin_insecure=true",
+		"admin": "admin_insecure=true", "store_keys=digest": "store_keys_file=f", "store_keys_file": "store_keys=digest",
 		"tls.cert": "tls.key=f", "tls.key": "tls.cert=f", "tls.client_ca": "tls.cert=f tls.key=f",
 		"admin_tls.cert": "admin_tls.key=f", "admin_tls.key": "admin_tls.cert=f", "admin_tls.client_ca": "admin_tls.cert=f admin_tls.key=f",
 		"health_tls.cert": "health_tls.key=f", "health_tls.key": "health_tls.cert=f", "health_tls.client_ca": "health_tls.cert=f health_tls.key=f",

@@ -79,6 +79,7 @@ func (s source) load() (config, error) {
 	l.completeGateway()
 	l.addresses()
 	l.listeners()
+	l.hidden()
 	if len(l.problems) > 0 {
 		slices.SortStableFunc(l.problems, inOrder)
 		return config{}, l.problems

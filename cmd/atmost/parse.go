@@ -258,6 +258,8 @@ func (l *loader) agree(path string, o operation) {
 	probes := o.OnUnknown == atmost.ProbeUnknown.String()
 	check("on_unknown", probes && o.ProbeURL == "",
 		"probe needs a probe_url to ask, for example probe_url: http://127.0.0.1:9000/charges/by-key/{key}")
+	check("on_unknown", probes && l.config.StoreKeys == storeDigest,
+		"probe asks for the key, which nobody has after a restart with store_keys: digest; set hold, or store keys as they are")
 	check("probe_url", !probes && o.ProbeURL != "", "nothing is probed with on_unknown: %s; set on_unknown: probe, or remove this", o.OnUnknown)
 	check("max_pending", o.MaxPending < o.Concurrency, "%d is less than concurrency, which is %d", o.MaxPending, o.Concurrency)
 	check("key_retention", o.KeyRetention < o.ResultRetention,

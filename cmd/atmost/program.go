@@ -18,6 +18,7 @@ import (
 	"github.com/atmost-dev/atmost"
 	"github.com/atmost-dev/atmost/gateway"
 	"github.com/atmost-dev/atmost/server"
+	"github.com/atmost-dev/atmost/store/sealed"
 	"github.com/atmost-dev/atmost/telemetry"
 	"github.com/atmost-dev/atmost/upstream"
 )
@@ -30,7 +31,8 @@ type program struct {
 	gateway    atomic.Pointer[gateway.Gateway]
 	routes     map[string]atmost.Operation // of the gateway, and of those that were there before it
 	log        *slog.Logger
-	store      atmost.Store
+	store      atmost.Store // as it was opened
+	ring       *sealed.Ring // nil: results are not encrypted
 	engine     *atmost.Engine
 	transport  *upstream.Transport
 	listeners  []*listener // those for clients first
@@ -92,7 +94,11 @@ func (p *program) open(ctx context.Context, events atmost.Events) error {
 	p.log.Info("store opened", "store", shownStore(p.config.Store))
 	metrics := prometheus.NewRegistry()
 	events = atmost.Tee(events, atmost.Tee(telemetry.NewPrometheus(metrics), telemetry.Log(p.log)))
-	p.engine, err = atmost.New(ctx, p.store, atmost.Options{
+	hidden, err := p.hide(ctx)
+	if err != nil {
+		return err
+	}
+	p.engine, err = atmost.New(ctx, hidden, atmost.Options{
 		Operations: together(operations, p.routes), Unlisted: p.config.unlisted(), MaxPending: p.config.MaxPending, ClaimPatience: p.config.ClaimPatience,
 		Events: events,
 	})
@@ -198,7 +204,7 @@ func (p *program) address(name string) net.Addr {
 var errForced = errors.New("ended at once, by a second signal")
 
 // Run serves until ctx ends or a signal says so, then drains. A second signal ends it at once, with an error. SIGHUP reloads
-// the operations, the gateway and certificates.
+// the operations, the gateway, certificates and encryption keys.
 func (p *program) Run(ctx context.Context, signals <-chan os.Signal) error {
 	p.announce()
 	watching, stop := context.WithCancel(ctx)

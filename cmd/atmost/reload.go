@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"log/slog"
 	"maps"
 	"reflect"
@@ -11,17 +12,21 @@ import (
 	"github.com/atmost-dev/atmost/gateway"
 )
 
-// reload looks at the files of certificates again, and replaces the operations and the gateway by what the configuration's file
-// says now: all of it, or nothing when there is a mistake.
+// reload looks at the files of certificates and encryption keys again, and replaces the operations and the gateway by what the
+// configuration's file says now: all of it, or nothing when there is a mistake.
 func (p *program) reload() {
 	for _, c := range p.certificates() {
 		c.refresh(true)
 	}
+	p.renewKeys()
 	if p.source.file == "" {
 		p.log.Warn("nothing was reloaded: there is no configuration file")
 		return
 	}
 	next, err := p.source.load()
+	if err == nil && next.StoreKeys != p.config.StoreKeys {
+		err = errors.New("store_keys was changed, which nothing can be while there are records; begin with an empty store, and restart")
+	}
 	var names []string
 	if err == nil {
 		next.Gateway, names = reloadable(p.config.Gateway, next.Gateway)
@@ -45,12 +50,17 @@ func reloadable(before, next *gatewayConfig) (*gatewayConfig, []string) {
 		return nil, nil
 	case before == nil || next == nil:
 		return before, []string{"gateway"}
-	case next.Listen == before.Listen:
-		return next, nil
 	}
 	g := *next
-	g.Listen = before.Listen
-	return &g, []string{"gateway.listen"}
+	g.Listen, g.TLS = before.Listen, before.TLS
+	var names []string
+	if next.Listen != before.Listen {
+		names = append(names, "gateway.listen")
+	}
+	if next.TLS != before.TLS {
+		names = append(names, "gateway.tls")
+	}
+	return &g, names
 }
 
 func (p *program) replace(next config) error {

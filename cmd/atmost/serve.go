@@ -14,7 +14,7 @@ import (
 func serveCommand(p process) *cobra.Command {
 	c := &cobra.Command{
 		Use: "serve", Short: "Run the service", Args: noArguments,
-		Long: "Runs the service until SIGTERM or SIGINT. SIGHUP reloads certificates, and from the file the operations and the gateway's routes.\n" +
+		Long: "Runs the service until SIGTERM or SIGINT. SIGHUP reloads certificates, encryption keys, and from the file the operations and the gateway's routes.\n" +
 			"Each setting is taken from the flag, else from the environment (ATMOST_LISTEN…), else from the file, else it has its default.",
 	}
 	load := sourceFlags(c, p, slices.Collect(maps.Keys(serveFlags()))...)
