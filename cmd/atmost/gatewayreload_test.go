@@ -80,11 +80,12 @@ func TestGatewayReloadNeedsARestart(t *testing.T) {
 	up := newNamed(t, "up")
 	r := boot(t, "operations: {a: {}}\n"+gatewayTo(up.URL))
 	address := r.address(listenerGateway).String()
-	said := r.reloaded(t, "reloaded", "127.0.0.1:0'", "127.0.0.1:1'", "X-Tenant}", "X-Tenant, require_key: true}", "store: memory", "store: memory\nmax_body: 1")
-	wantText(t, said, `need a restart","settings":["max_body","gateway.listen"]`, `"changed":["gateway (require_key)"]`)
+	said := r.reloaded(t, "reloaded", "127.0.0.1:0'", "127.0.0.1:1'", "X-Tenant}", "X-Tenant, require_key: true}", "store: memory", "store: memory\nmax_body: 1",
+		"gateway: {", "gateway: {tls: {cert: cert.pem, key: key.pem}, ")
+	wantText(t, said, `need a restart","settings":["max_body","gateway.listen","gateway.tls"]`, `"changed":["gateway (require_key)"]`)
 	mustCharge(t, address, "").want(t, http.StatusBadRequest, "MISSING_IDEMPOTENCY_KEY")
 	mustCharge(t, address, "k").want(t, http.StatusOK, "up") // with more than one byte
-	wantText(t, r.reloaded(t, "reloaded: no operation changed"), `["max_body","gateway.listen"]`)
+	wantText(t, r.reloaded(t, "reloaded: no operation changed"), `["max_body","gateway.listen","gateway.tls"]`)
 
 	said = r.reloaded(t, "reloaded", "gateway:", "# gateway:", "a: {", "b: {")
 	wantText(t, said, `need a restart","settings":["max_body","gateway"]`, `"added":["b"],"removed":["a"],"changed":[]`)

@@ -86,6 +86,30 @@ func TestDigests(t *testing.T) {
 	}
 }
 
+// TestCompared: by its digest a record is compared as a whole. Where a payload differs is only told by the key, of which it is a secret.
+func TestCompared(t *testing.T) {
+	names := namesOf(t, 3)
+	w := newWorld(t, nil, names)
+	e, err := atmost.New(t.Context(), w.store, atmost.Options{Operations: map[string]atmost.Operation{"charge": {Executor: executor{}}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close(context.Background())
+	if _, err := e.Execute(t.Context(), atmost.Call{ID: someID, Operation: "charge", Payload: []byte(`{"amount":1,"to":"a"}`)}); err != nil {
+		t.Fatal(err)
+	}
+	for id, where := range map[atmost.ID]string{someID: "[/amount]", names.stored(someID): "[]"} {
+		other, err := e.Compare(t.Context(), id, "charge", []byte(`{"amount":2,"to":"a"}`))
+		if err != nil || other.Same || fmt.Sprint(other.Differs) != where {
+			t.Errorf("%v: %+v, %v", id, other, err)
+		}
+		same, err := e.Compare(t.Context(), id, "charge", []byte(`{"to":"a","amount":1}`))
+		if err != nil || !same.Same {
+			t.Errorf("%v: %+v, %v", id, same, err)
+		}
+	}
+}
+
 // TestClaimed: a reporter who has the record that it claimed has it under its key; the store's own record has a digest.
 func TestClaimed(t *testing.T) {
 	var got *atmost.Finish

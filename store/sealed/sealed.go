@@ -201,6 +201,9 @@ func (s *store) Lookup(ctx context.Context, id atmost.ID) (atmost.Record, error)
 	if err := s.openIn(&r); err != nil {
 		return atmost.Record{}, err
 	}
+	if r.ID == id && s.names != nil {
+		r.Paths = nil // are of the key, and mean nothing to who has its digest
+	}
 	r.ID = id
 	return r, nil
 }
