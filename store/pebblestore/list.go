@@ -75,7 +75,7 @@ func (s *Store) listed(id atmost.ID, q atmost.Query) (atmost.Record, bool, error
 	defer latch.drop()
 	at, stored, err := s.read(id)
 	if errors.Is(err, errCorrupt) {
-		s.options.Logger.Error("a record cannot be listed", "key", id.Digest(), "error", err)
+		s.options.Logger.Error("a record cannot be listed", "key_digest", id.Digest(), "error", err)
 		return atmost.Record{}, false, nil
 	}
 	if err != nil {

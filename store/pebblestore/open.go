@@ -230,7 +230,7 @@ func (s *Store) restart() error {
 	err = s.each(prefixProcessing, atmost.Query{}, func(id atmost.ID, _ []byte) (bool, error) {
 		stored, err := s.get(id)
 		if errors.Is(err, errCorrupt) {
-			s.options.Logger.Error("a record cannot be restarted", "key", id.Digest(), "error", err)
+			s.options.Logger.Error("a record cannot be restarted", "key_digest", id.Digest(), "error", err)
 			return true, nil // every call that asks for it gets the error
 		}
 		if err != nil {

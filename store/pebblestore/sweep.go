@@ -127,7 +127,7 @@ func (w *sweeper) sweep(id atmost.ID) error {
 	at, stored, err := w.read(id)
 	if errors.Is(err, errCorrupt) {
 		w.leases.track(&atmost.Record{ID: id})
-		w.options.Logger.Error("a record cannot be swept", "key", id.Digest(), "error", err)
+		w.options.Logger.Error("a record cannot be swept", "key_digest", id.Digest(), "error", err)
 		return nil // every call that asks for it gets the error
 	}
 	if err != nil {

@@ -82,3 +82,32 @@ func TestQueueHoldsTheLiving(t *testing.T) {
 		t.Errorf("%d are queued that nobody waits for", n)
 	}
 }
+
+// TestBatch: it is told how many requests go together. Six wait behind a statement that does not end, until as many as one takes do.
+func TestBatch(t *testing.T) {
+	var mu sync.Mutex
+	var told []int
+	s := openedStore(t, Options{BatchSize: 5, Batch: func(requests int) {
+		mu.Lock()
+		defer mu.Unlock()
+		told = append(told, requests)
+	}})
+	b := s.claims
+	b.mu.Lock()
+	b.running, b.begun = 1, time.Now().Add(time.Hour)
+	b.mu.Unlock()
+	var asking sync.WaitGroup
+	for i := range 6 {
+		asking.Go(func() {
+			if _, err := s.Apply(context.Background(), atmost.ID{Key: fmt.Sprint(i)}, someClaim()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	asking.Wait()
+	mu.Lock()
+	defer mu.Unlock()
+	if !slices.Equal(told, []int{5, 1}) {
+		t.Errorf("told of %v", told)
+	}
+}

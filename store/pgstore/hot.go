@@ -31,6 +31,9 @@ type kind struct {
 
 // batch answers calls by one statement, which ends at deadline.
 func (s *Store) batch(k kind, batch []*call, deadline time.Time) {
+	if s.options.Batch != nil {
+		s.options.Batch(len(batch))
+	}
 	sh := share(batch, deadline)
 	if err := s.together(k, sh); err != nil {
 		s.fail(sh, err)

@@ -32,6 +32,8 @@ type Options struct {
 	UnsafeDurability bool
 	// Logger is told what operators should know, slog.Default if nil.
 	Logger *slog.Logger
+	// Batch, if not nil, is told of each shared statement how many requests it is for. It must return at once.
+	Batch func(requests int)
 
 	now string // tests': an SQL expression instead of the server's clocks
 	at  string
