@@ -20,7 +20,8 @@ type Call struct {
 	// Wait is how long the caller waits for the outcome, if WaitSet, at most MaxWait; otherwise the operation's configuration counts.
 	Wait    time.Duration
 	WaitSet bool
-	Trace   Trace
+	// Trace is the request's trace context. The upstream gets it, unless the executor has a span of its own.
+	Trace Trace
 	// Request is handed to the operation's Executor as it is: what that needs beside the payload. It is neither compared nor stored, so
 	// the payload has to tell all that makes a difference.
 	Request any
@@ -51,13 +52,13 @@ func (e *Engine) Execute(ctx context.Context, call Call) (Answer, error) {
 	if a.Replayed {
 		e.replays.add(call.ID)
 	}
-	e.answered(call.Operation, answerLabel(a, err), time.Since(begin))
+	e.answered(call.Operation, answerLabel(a, err), time.Since(begin), call.Trace)
 	return a, err
 }
 
 // answered tells that a request has its answer, after took.
-func (e *Engine) answered(operation, answer string, took time.Duration) {
-	e.events.Answered(Answered{Operation: e.label(operation), Answer: answer, Took: took})
+func (e *Engine) answered(operation, answer string, took time.Duration, trace Trace) {
+	e.events.Answered(Answered{Operation: e.label(operation), Answer: answer, Took: took, Trace: trace.Span()})
 }
 
 // label is what observers are told instead of an operation's name, which a client may have made up.
@@ -98,7 +99,7 @@ func (e *Engine) execute(ctx context.Context, call Call, op *operation) (Answer,
 		}
 		return e.told(ctx, call, op, r)
 	}
-	x, err := newExecution(e, op, call)
+	x, err := newExecution(ctx, e, op, call)
 	if err != nil {
 		e.release(op)
 		return Answer{}, err
@@ -164,6 +165,8 @@ func (e *Engine) await(ctx context.Context, r Record, patience time.Duration, se
 	if settled(r) || patience <= 0 {
 		return r
 	}
+	e.waiting.Add(1)
+	defer e.waiting.Add(-1)
 	timer := time.NewTimer(patience)
 	defer timer.Stop()
 	for {

@@ -48,7 +48,7 @@ func (c *claiming) prepare(e *Engine, op *operation, call Call, token Token, lea
 		return err
 	}
 	c.engine, c.op, c.call = e, op, call
-	c.claim = Claim{Operation: call.Operation, Fingerprint: print, Token: token, Lease: lease, Policy: op.policy()}
+	c.claim = Claim{Operation: call.Operation, Fingerprint: print, Token: token, Lease: lease, Policy: op.policy(), Trace: call.Trace.Span()}
 	if e.paths != nil {
 		c.claim.Paths = c.paths
 	}
@@ -73,6 +73,7 @@ func (c *claiming) acquire(ctx context.Context) (Step, error) {
 		return step, e.refused("claim", err)
 	case !c.claim.Won(step.Record):
 		e.release(c.op)
+		e.events.Duplicate(c.op.name, step.Now.Sub(step.Record.CreatedAt))
 		return step, nil
 	}
 	c.claimant.won(step)
@@ -89,7 +90,7 @@ func (c *claiming) apply(ctx context.Context) (Step, error) {
 	c.sent = e.clock.Elapsed()
 	c.leaseEnd.CompareAndSwap(0, int64(c.sent+leaseLasts(c.claim.Lease)))
 	step, err := e.store.Apply(ctx, c.call.ID, &c.claim)
-	e.events.Claimed(c.op.name, e.clock.Elapsed()-c.sent)
+	e.events.Claimed(c.op.name, c.claim.Trace, e.clock.Elapsed()-c.sent)
 	return step, err
 }
 

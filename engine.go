@@ -76,6 +76,8 @@ type Engine struct {
 	calls      *gate                     // requests being answered
 	pending    *gate                     // executions accepted and not yet finished
 	unstored   atomic.Int64              // of them, those whose outcome the store did not take yet
+	waiting    atomic.Int64              // requests that wait for another's attempt
+	swept      atomic.Int64              // by the clock, when the last sweep began that left nothing to do
 	doubts     atomic.Pointer[Doubts]
 	replays    tally
 
@@ -116,6 +118,7 @@ func New(ctx context.Context, store Store, o Options) (*Engine, error) {
 	if keyed, ok := store.(Keyed); ok {
 		e.paths = fingerprint.NewPaths(keyed.Secret())
 	}
+	e.swept.Store(int64(e.clock.Elapsed()))
 	e.base, e.stop = context.WithCancel(context.WithoutCancel(ctx))
 	e.work.Go(e.sweep)
 	e.work.Go(e.renew)
@@ -193,6 +196,14 @@ func (e *Engine) listed(name string) *operation {
 func (e *Engine) Pending() (accepted, unstored int) {
 	return int(e.pending.inside.Load()), int(e.unstored.Load())
 }
+
+// Waiting returns how many requests wait for another's attempt.
+func (e *Engine) Waiting() int { return int(e.waiting.Load()) }
+
+// SweepLag returns how late the sweeping of the store may be: the time since the last sweep began that left nothing to do. What had
+// to be swept before then has been, as far as the store tells; what it puts off by itself comes on top. It is less than two intervals
+// of housekeeping, unless sweeps fail, hang, or do not keep up.
+func (e *Engine) SweepLag() time.Duration { return e.clock.Elapsed() - time.Duration(e.swept.Load()) }
 
 // admit reserves room for one execution or claim of op, to be given back by release, or tells why there is none. It comes
 // before anything is looked up.

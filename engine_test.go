@@ -112,7 +112,8 @@ func (c *tally) events() atmost.Events {
 	return atmost.Events{
 		Answered:     func(a atmost.Answered) { c.add("answered " + a.Answer) },
 		Ended:        func(_ atmost.Attempt, o atmost.Outcome, _ time.Duration) { c.add("ended " + o.State.String()) },
-		Finished:     func(string, time.Duration) { c.add("finished") },
+		Finished:     func(string, atmost.SpanID, time.Duration) { c.add("finished") },
+		Dropped:      func(_ atmost.Attempt, s atmost.State) { c.add("dropped " + s.String()) },
 		Late:         func(string) { c.add("late") },
 		Contradicted: func(atmost.ID, string) { c.add("contradicted") },
 		Lapsed:       func(r atmost.Record) { c.add("lapsed " + r.State.String()) },

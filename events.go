@@ -8,14 +8,19 @@ import "time"
 type Events struct {
 	// Answered: a request to execute, or one about a lease, got its answer.
 	Answered func(Answered)
-	// Claimed: the store answered a claim, after took.
-	Claimed func(operation string, took time.Duration)
+	// Duplicate: a request found a record that another had begun, by the store's clock age before.
+	Duplicate func(operation string, age time.Duration)
+	// Claimed: the store answered a claim, after took. trace is that of the request.
+	Claimed func(operation string, trace SpanID, took time.Duration)
 	// Started: an attempt begins.
 	Started func(operation string)
 	// Ended: an attempt ended, as far as its executor knows, after took.
 	Ended func(attempt Attempt, outcome Outcome, took time.Duration)
-	// Finished: an outcome is durable. took counts from the executor's end, or from when a client's report came.
-	Finished func(operation string, took time.Duration)
+	// Finished: an outcome is durable. took counts from the executor's end, or from when a client's report came. trace is the record's.
+	Finished func(operation string, trace SpanID, took time.Duration)
+	// Dropped: the outcome of an attempt could not be stored, as the store does not know the attempt any more: its record was deleted,
+	// or lost by a fail-over. Nothing else will tell of it, and the next request with the key may run the operation again.
+	Dropped func(attempt Attempt, outcome State)
 	// Late: an attempt that had been given up for unknown reported after all.
 	Late func(operation string)
 	// Contradicted: an attempt's report differs from what was held to be true. The operation may have run twice.
@@ -43,20 +48,30 @@ type Answered struct {
 	// Answer is "executed", "claimed", "renewed", "reported", "replayed", "processing" or an error's code.
 	Answer string
 	Took   time.Duration
+	// Trace is the span that made the request, if that is recorded.
+	Trace SpanID
 }
 
 // Tee returns events that call both a's callbacks and b's.
 func Tee(a, b Events) Events {
 	a, b = a.fill(), b.fill()
 	return Events{
-		Answered: func(v Answered) { a.Answered(v); b.Answered(v) },
-		Claimed:  func(operation string, took time.Duration) { a.Claimed(operation, took); b.Claimed(operation, took) },
-		Started:  func(operation string) { a.Started(operation); b.Started(operation) },
+		Answered:  func(v Answered) { a.Answered(v); b.Answered(v) },
+		Duplicate: func(operation string, age time.Duration) { a.Duplicate(operation, age); b.Duplicate(operation, age) },
+		Claimed: func(operation string, trace SpanID, took time.Duration) {
+			a.Claimed(operation, trace, took)
+			b.Claimed(operation, trace, took)
+		},
+		Started: func(operation string) { a.Started(operation); b.Started(operation) },
 		Ended: func(attempt Attempt, outcome Outcome, took time.Duration) {
 			a.Ended(attempt, outcome, took)
 			b.Ended(attempt, outcome, took)
 		},
-		Finished:     func(operation string, took time.Duration) { a.Finished(operation, took); b.Finished(operation, took) },
+		Finished: func(operation string, trace SpanID, took time.Duration) {
+			a.Finished(operation, trace, took)
+			b.Finished(operation, trace, took)
+		},
+		Dropped:      func(attempt Attempt, outcome State) { a.Dropped(attempt, outcome); b.Dropped(attempt, outcome) },
 		Late:         func(operation string) { a.Late(operation); b.Late(operation) },
 		Contradicted: func(id ID, operation string) { a.Contradicted(id, operation); b.Contradicted(id, operation) },
 		Lapsed:       func(r Record) { a.Lapsed(r); b.Lapsed(r) },
@@ -83,8 +98,11 @@ func (e Events) fill() Events {
 	if e.Answered == nil {
 		e.Answered = func(Answered) {}
 	}
+	if e.Duplicate == nil {
+		e.Duplicate = func(string, time.Duration) {}
+	}
 	if e.Claimed == nil {
-		e.Claimed = func(string, time.Duration) {}
+		e.Claimed = func(string, SpanID, time.Duration) {}
 	}
 	if e.Started == nil {
 		e.Started = func(string) {}
@@ -93,7 +111,10 @@ func (e Events) fill() Events {
 		e.Ended = func(Attempt, Outcome, time.Duration) {}
 	}
 	if e.Finished == nil {
-		e.Finished = func(string, time.Duration) {}
+		e.Finished = func(string, SpanID, time.Duration) {}
+	}
+	if e.Dropped == nil {
+		e.Dropped = func(Attempt, State) {}
 	}
 	if e.Late == nil {
 		e.Late = func(string) {}

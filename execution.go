@@ -3,6 +3,7 @@ package atmost
 import (
 	"context"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -12,6 +13,7 @@ import (
 // claim's place among the pending until then.
 type execution struct {
 	claiming
+	values context.Context // of the request that started it; it never ends
 
 	phase   atomic.Uint32
 	claimed Record
@@ -28,8 +30,8 @@ const (
 	withdrawn         // it never will be
 )
 
-func newExecution(e *Engine, op *operation, call Call) (*execution, error) {
-	x := &execution{done: make(chan struct{})}
+func newExecution(ctx context.Context, e *Engine, op *operation, call Call) (*execution, error) {
+	x := &execution{values: context.WithoutCancel(ctx), done: make(chan struct{})}
 	if err := x.prepare(e, op, call, NewToken(), leaseFor(op.Timeout)); err != nil {
 		return nil, err
 	}
@@ -89,16 +91,20 @@ func (x *execution) perform() Outcome {
 	if !x.phase.CompareAndSwap(queued, dispatched) {
 		return shutDown
 	}
-	attempt := Attempt{
-		ID: x.call.ID, Operation: x.call.Operation, Payload: x.call.Payload,
-		Number: x.claimed.Attempt, Fence: x.claimed.Fence, Trace: x.call.Trace,
-		Request: x.call.Request,
-	}
+	attempt := x.attempt()
 	e.events.Started(x.op.name)
 	begin := time.Now()
 	outcome := x.execute(attempt)
 	e.events.Ended(attempt, outcome, time.Since(begin))
 	return outcome
+}
+
+func (x *execution) attempt() Attempt {
+	return Attempt{
+		ID: x.call.ID, Operation: x.call.Operation, Payload: x.call.Payload,
+		Number: x.claimed.Attempt, Fence: x.claimed.Fence, Trace: x.call.Trace,
+		Request: x.call.Request,
+	}
 }
 
 // takeSlot waits for the attempt's turn, for up to turnPatience or until the engine ends.
@@ -121,8 +127,9 @@ func (x *execution) takeSlot() bool {
 
 // execute calls the executor. A panic, or an outcome that is none, is unknown.
 func (x *execution) execute(a Attempt) (o Outcome) {
-	ctx, cancel := context.WithTimeout(x.engine.base, x.op.Timeout)
+	ctx, cancel := context.WithTimeout(x.values, x.op.Timeout)
 	defer cancel()
+	defer context.AfterFunc(x.engine.base, cancel)()
 	defer func() {
 		if p := recover(); p != nil {
 			x.engine.events.Panicked(x.op.name, p, debug.Stack())
@@ -144,20 +151,30 @@ func (x *execution) finish(o Outcome) {
 	if x.claim.Won(x.claimed) {
 		event.Claimed = &x.claimed
 	}
-	step, refusal, judged := e.insist(x.call.ID, event)
+	step, refusal, judged := e.insist(x.values, x.call.ID, event)
 	x.leave()
 	if !judged {
 		x.settle(x.claimed)
 		return
 	}
 	e.judged(x.call.ID, x.op.name, step, refusal, time.Since(begin))
+	if refusal != nil && x.dropped(event.Outcome.State, step) {
+		e.events.Dropped(x.attempt(), event.Outcome.State)
+	}
 	x.settle(step.Record)
 }
 
+// dropped reports whether the refusal of the outcome means that the store has lost the attempt, and with it what may have happened.
+// A record that remembers the attempt knows that it was given up, and has a contradiction where that was wrong.
+func (x *execution) dropped(outcome State, s Step) bool {
+	known := s.Record.Token.Matches(x.claim.Token) || slices.ContainsFunc(s.Record.Past, func(p Past) bool { return p.Token.Matches(x.claim.Token) })
+	return x.claim.Won(x.claimed) && outcome != NotExecuted && !known
+}
+
 // insist reports an outcome until the store has judged it, which it tells, or, once the engine ends, has been asked once more.
-func (e *Engine) insist(id ID, event *Finish) (step Step, refusal *Error, judged bool) {
+func (e *Engine) insist(ctx context.Context, id ID, event *Finish) (step Step, refusal *Error, judged bool) {
 	for pause := minPause; ; pause = min(2*pause, maxPause) {
-		step, err := e.store.Apply(context.WithoutCancel(e.base), id, event)
+		step, err := e.store.Apply(context.WithoutCancel(ctx), id, event)
 		if refusal := refusalOf(err); err == nil || refusal != nil {
 			return step, refusal, true
 		}
@@ -175,7 +192,7 @@ func (e *Engine) insist(id ID, event *Finish) (step Step, refusal *Error, judged
 // judged tells what a report that the store has judged amounts to, after took.
 func (e *Engine) judged(id ID, operation string, step Step, refusal *Error, took time.Duration) {
 	if refusal == nil {
-		e.events.Finished(operation, took)
+		e.events.Finished(operation, step.Record.Trace, took)
 	}
 	if step.Late {
 		e.events.Late(operation)

@@ -39,9 +39,13 @@ func detached(ctx context.Context) context.Context {
 func (e *Engine) sweep() {
 	for e.pause(e.housekeeping) {
 		for more := true; more && e.base.Err() == nil; {
+			begun := e.clock.Elapsed()
 			swept, err := e.store.Sweep(e.base, sweepBatch)
-			if err != nil {
+			switch {
+			case err != nil:
 				e.events.StoreFailed("sweep", err)
+			case !swept.More:
+				e.swept.Store(int64(begun))
 			}
 			for _, r := range swept.Lapsed {
 				e.events.Lapsed(r)

@@ -20,7 +20,7 @@ const (
 
 // ClaimCall is a client's request for the right to perform an operation itself.
 type ClaimCall struct {
-	// Call says what for. Its Wait is for an attempt that is under way; its Trace is not used.
+	// Call says what for. Its Wait is for an attempt that is under way; its Trace is remembered and not passed on.
 	Call
 	// Lease is how long the right is to last, MinLease to MaxLease.
 	Lease time.Duration
@@ -89,7 +89,7 @@ func (e *Engine) Claim(ctx context.Context, call ClaimCall) (Claimed, error) {
 	if c.Won {
 		label = "claimed"
 	}
-	e.answered(call.Operation, label, time.Since(begin))
+	e.answered(call.Operation, label, time.Since(begin), call.Trace)
 	return c, err
 }
 
@@ -208,7 +208,7 @@ func (e *Engine) leased(step Step, sent time.Duration) (Claimed, error) {
 // giveBack reports that nothing was executed under a token that nobody was told.
 func (c *claiming) giveBack() {
 	e, begin := c.engine, time.Now()
-	step, refusal, judged := e.insist(c.call.ID, &Finish{Token: c.claim.Token, Outcome: unconfirmed})
+	step, refusal, judged := e.insist(e.base, c.call.ID, &Finish{Token: c.claim.Token, Outcome: unconfirmed})
 	if judged {
 		e.judged(c.call.ID, c.op.name, step, refusal, time.Since(begin))
 		e.hub.settle(step.Record)
@@ -236,10 +236,10 @@ func (e *Engine) Renew(ctx context.Context, id ID, token Token, lease time.Durat
 	step, sent, _, err := e.confirm(ctx, "renew", id, &Renew{Token: token, Lease: lease})
 	if err != nil {
 		err = e.refusedWith(unreported, "renew", err)
-		e.answered(step.Record.Operation, string(CodeOf(err)), time.Since(begin))
+		e.answered(step.Record.Operation, string(CodeOf(err)), time.Since(begin), Trace{})
 		return Lease{}, err
 	}
-	e.answered(step.Record.Operation, "renewed", time.Since(begin))
+	e.answered(step.Record.Operation, "renewed", time.Since(begin), Trace{})
 	return e.leaseOf(step, sent), nil
 }
 
@@ -312,11 +312,11 @@ func (e *Engine) report(ctx context.Context, id ID, token Token, o Outcome) (Ans
 	}
 	if err != nil {
 		err = e.refusedWith(unreported, "finish", err)
-		e.answered(operation, string(CodeOf(err)), took)
+		e.answered(operation, string(CodeOf(err)), took, Trace{})
 		return Answer{Record: step.Record}, err
 	}
 	e.hub.settle(step.Record)
-	e.answered(operation, "reported", took)
+	e.answered(operation, "reported", took, Trace{})
 	return Answer{Record: step.Record, Replayed: !step.Changed && !repeated}, nil
 }
 

@@ -23,14 +23,11 @@ type Attempt struct {
 	Request any
 }
 
-// Trace is a W3C trace context, as the two headers carry it. Empty when the caller sent none.
-type Trace struct{ Parent, State string }
-
 // Executor performs an operation.
 type Executor interface {
 	// Execute makes one attempt, once, and tells how it ended. It returns soon after ctx ends, which the operation's time-out
-	// brings about, never the caller that is waiting. What it does not know it reports as Unknown. A panic counts as
-	// Unknown.
+	// brings about, never the caller that is waiting: of the caller's context it has the values. What it does not know it reports
+	// as Unknown. A panic counts as Unknown.
 	Execute(ctx context.Context, a Attempt) Outcome
 }
 

@@ -239,14 +239,11 @@ type Record struct {
 
 	// History is what the record went through and does not tell by itself: see Timeline.
 	History History
-	// Trace is the span of the newest attempt.
+	// Trace is the span of the request that began the newest attempt, if that was recorded.
 	Trace SpanID
 	// Paths are short digests of what the payload's leading members were, by which a mismatch is explained; nil if there are none.
 	Paths []byte
 }
-
-// SpanID names a span by W3C Trace Context: the trace's 16 bytes, then the span's own 8. The zero SpanID names none.
-type SpanID [24]byte
 
 // Presumed reports that nobody said the attempt had no effect: it is taken so because its target is idempotent.
 func (r Record) Presumed() bool { return r.State == NotExecuted && r.SettledBy == ByNobody }

@@ -75,7 +75,7 @@ type Claim struct {
 	// Lease is how long the right lasts.
 	Lease  time.Duration
 	Policy Policy
-	// Trace is the span of the attempt that begins if the claim wins.
+	// Trace becomes the record's if the claim wins.
 	Trace SpanID
 	// Paths, if not nil, is called where an attempt begins, for Record.Paths.
 	Paths func() []byte

@@ -89,6 +89,9 @@ func isProblem(t testing.TB, w *httptest.ResponseRecorder, status int, code stri
 	if w.Code != status || p.Status != status || p.Code != code || p.Type != atmosthttp.ProblemType(code) || p.Title == "" || p.Detail == "" {
 		t.Errorf("got %d %s, want %d %s", w.Code, w.Body, status, code)
 	}
+	if len(w.Header()["Request-Id"]) != 1 {
+		t.Errorf("%d %s: the answer's id is %q", status, code, w.Header()["Request-Id"])
+	}
 	return p.Detail
 }
 

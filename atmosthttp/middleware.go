@@ -38,7 +38,8 @@ type Options struct {
 	NotExecutedStatus []int
 	// FinalStatus lists statuses that are final errors and would otherwise leave the outcome unknown.
 	FinalStatus []int
-	// OnError, if not nil, is told why a request could not be answered as it should, or its outcome not be stored.
+	// OnError, if not nil, is told why a request could not be answered as it should, or its outcome not be stored. RequestID says which
+	// request that was.
 	OnError func(*http.Request, error)
 }
 
@@ -128,6 +129,9 @@ type middleware struct {
 
 func (m *middleware) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	k, keyed, err := m.keyed(w, r)
+	if keyed || err != nil {
+		r = Identify(w, r)
+	}
 	switch {
 	case err != nil:
 		m.log(r, err)

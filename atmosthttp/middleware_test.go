@@ -114,12 +114,13 @@ func TestReplayIsTheSame(t *testing.T) {
 			if first.Get("Set-Cookie") != "session=secret" || first.Get("Retry-After") != "9" || first.Get("ETag") != `"1"` {
 				t.Errorf("the first caller's headers are %v", first)
 			}
-			for _, gone := range []string{"X-Other", "Set-Cookie", "Retry-After", "Www-Authenticate", "Date"} {
+			for _, gone := range []string{"X-Other", "Set-Cookie", "Retry-After", "Www-Authenticate", "Date", "Request-Id"} {
 				first.Del(gone)
 			}
 			first.Set("Idempotency-Replayed", "true")
 			for _, again := range answers[1:] {
 				again.Header.Del("Date")
+				again.Header.Del("Request-Id")
 				if diff := cmp.Diff(first, again.Header); diff != "" {
 					t.Error(diff)
 				}
@@ -541,11 +542,14 @@ func TestAnswersAreDurable(t *testing.T) {
 		e := &faulty{Claimer: engineAt(t, newBubble()), report: func([]byte) error { return down }}
 		c := counting()
 		var told error
-		h := wrap(t, e, atmosthttp.NoScope, atmosthttp.Options{OnError: func(_ *http.Request, err error) { told = err }}, c)
+		var id string
+		h := wrap(t, e, atmosthttp.NoScope, atmosthttp.Options{OnError: func(r *http.Request, err error) {
+			told, id = err, atmosthttp.RequestID(r.Context())
+		}}, c)
 		w := serve(h, post("k", "{}"))
 		isProblem(t, w, http.StatusConflict, "OUTCOME_UNKNOWN")
-		if w.Header().Get("Idempotency-Executed") != "unknown" || told == nil {
-			t.Errorf("its headers are %v, and told was %v", w.Header(), told)
+		if w.Header().Get("Idempotency-Executed") != "unknown" || told == nil || id != w.Header().Get("Request-Id") {
+			t.Errorf("its headers are %v, and told was %v of %s", w.Header(), told, id)
 		}
 		isProblem(t, serve(h, post("k", "{}")), http.StatusConflict, atmosthttp.Processing)
 

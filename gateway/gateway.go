@@ -20,6 +20,7 @@ import (
 	"github.com/atmost-dev/atmost"
 	"github.com/atmost-dev/atmost/atmosthttp"
 	"github.com/atmost-dev/atmost/upstream"
+	"github.com/atmost-dev/atmost/wire"
 )
 
 // NoScope stands for a ScopeHeader where callers may share their keys.
@@ -41,8 +42,9 @@ type Config struct {
 	// Route is what counts where none of Routes does; its Path is not used. Of those the first that matches counts.
 	Route  Route
 	Routes []Route
-	// OnError, if not nil, is told why there is no answer to what passes through, for logs: the text may name hosts.
-	OnError func(error)
+	// OnError, if not nil, is told why a request could not be answered as it should: it is no *atmost.Error where the upstream gave no
+	// answer to what passes through. It is for logs: the text may name hosts. atmosthttp.RequestID says which request that was.
+	OnError func(*http.Request, error)
 }
 
 // Route is how requests to a part of the API are dealt with.
@@ -70,6 +72,7 @@ type Gateway struct {
 	routes      []*route
 	proxy       *httputil.ReverseProxy
 	plain       *http.Transport
+	onError     func(*http.Request, error)
 }
 
 // operationName is the name of the operation of what no route matches; those of routes have their path after a colon.
@@ -89,6 +92,10 @@ func New(c Config) (*Gateway, error) {
 	}
 	g := &Gateway{
 		target: target, scopeHeader: http.CanonicalHeaderKey(c.ScopeHeader), maxBody: cmp.Or(c.MaxBody, atmosthttp.DefaultMaxBody), read: c.ReadTimeout,
+		onError: c.OnError,
+	}
+	if g.onError == nil {
+		g.onError = func(*http.Request, error) {}
 	}
 	if g.fallback, err = g.newRoute(operationName, c.Route, c); err != nil {
 		return nil, err
@@ -131,8 +138,12 @@ func (g *Gateway) Handler(e *atmost.Engine) http.Handler {
 func (g *Gateway) serve(e *atmost.Engine, w http.ResponseWriter, r *http.Request) {
 	route := g.routeOf(r.URL.Path)
 	k, keyed, err := g.readKeyed(w, r, route)
+	if keyed || err != nil {
+		r = atmosthttp.Identify(w, r)
+	}
 	switch {
 	case err != nil:
+		g.log(r, err)
 		atmosthttp.Refuse(w, err)
 		return
 	case !keyed:
@@ -140,7 +151,10 @@ func (g *Gateway) serve(e *atmost.Engine, w http.ResponseWriter, r *http.Request
 		return
 	}
 	x := &exchange{request: g.outbound(r), body: k.Body}
-	a, err := execute(r.Context(), e, atmost.Call{ID: k.ID, Operation: route.name, Payload: k.Payload, Document: k.Body, Request: x})
+	a, err := execute(r.Context(), e, atmost.Call{
+		ID: k.ID, Operation: route.name, Payload: k.Payload, Document: k.Body, Trace: wire.Trace(r.Header), Request: x,
+	})
+	g.log(r, err)
 	own := x.take()
 	if own == nil {
 		atmosthttp.Answer(w, a, err)
@@ -153,6 +167,14 @@ func (g *Gateway) serve(e *atmost.Engine, w http.ResponseWriter, r *http.Request
 	}
 	defer context.AfterFunc(r.Context(), own.close)()
 	own.write(w, a.Record, route.idle)
+}
+
+// log tells of an error that has a cause beside what its caller is told.
+func (g *Gateway) log(r *http.Request, err error) {
+	var e *atmost.Error
+	if err != nil && (!errors.As(err, &e) || e.Err != nil) {
+		g.onError(r, err)
+	}
 }
 
 // readKeyed reads a request that may have a key. If it has none, or is not to be executed, its body is left alone.

@@ -19,6 +19,7 @@ import (
 	"github.com/atmost-dev/atmost"
 	"github.com/atmost-dev/atmost/atmosthttp"
 	"github.com/atmost-dev/atmost/gateway"
+	"github.com/atmost-dev/atmost/store/storetest"
 	"github.com/atmost-dev/atmost/upstream"
 )
 
@@ -36,6 +37,7 @@ func TestReplay(t *testing.T) {
 		again := send(t, srv, "POST", "/charges?a=%20;b", "body", "Idempotency-Key", `"k"`, "Content-Type", "text/plain")
 		want.Del("Set-Cookie")
 		want.Set("Date", again.Header.Get("Date"))
+		want.Set("Request-Id", again.Header.Get("Request-Id"))
 		if diff := cmp.Diff(want, again.Header); diff != "" || again.StatusCode != first.StatusCode || again.body != first.body {
 			t.Errorf("then %d %s %s", again.StatusCode, again.body, diff)
 		}
@@ -618,12 +620,14 @@ func TestUpstreamThatIsNotThere(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = l.Close()
-	told := make(chan error, 1)
-	srv := startBefore(t, "http://"+l.Addr().String(), func(c *gateway.Config) { c.OnError = func(err error) { told <- err } })
+	told := make(chan string, 1)
+	srv := startBefore(t, "http://"+l.Addr().String(), func(c *gateway.Config) {
+		c.OnError = func(r *http.Request, _ error) { told <- atmosthttp.RequestID(r.Context()) }
+	})
 	send(t, srv, "POST", "/", "1", "Idempotency-Key", "k").isProblem(t, http.StatusServiceUnavailable, "EXECUTION_NOT_STARTED")
 	for method, want := range map[string]string{"GET": "gave no answer", "POST": "nothing was sent"} {
 		got := send(t, srv, method, "/", "")
-		if got.isProblem(t, http.StatusBadGateway, atmosthttp.NoAnswer); <-told == nil || !strings.Contains(got.body, want) {
+		if got.isProblem(t, http.StatusBadGateway, atmosthttp.NoAnswer); <-told != got.Header.Get("Request-Id") || !strings.Contains(got.body, want) {
 			t.Errorf("%s: got %s", method, got.body)
 		}
 	}
@@ -652,6 +656,93 @@ func TestAnotherDefaultTransport(t *testing.T) {
 		t.Errorf("got %d %s", got.StatusCode, got.body)
 	}
 }
+
+// Why the gateway itself cannot answer is told, with the id that the answer has. What its callers do wrong is not.
+func TestErrorsAreTold(t *testing.T) {
+	store := storetest.Faulty(newStore())
+	a := &api{do: echo}
+	target := httptest.NewServer(a)
+	defer target.Close()
+	var told []string
+	g, err := gateway.New(gateway.Config{Upstream: target.URL, ScopeHeader: gateway.NoScope, Transport: newTransport(t), OnError: func(r *http.Request, err error) {
+		told = append(told, atmosthttp.RequestID(r.Context())+" "+string(atmost.CodeOf(err)))
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer g.Close()
+	e, err := atmost.New(t.Context(), store, atmost.Options{Operations: g.Operations()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close(context.Background())
+	srv := httptest.NewServer(g.Handler(e))
+	send(t, srv, "POST", "/", "1", "Idempotency-Key", "k, l").isProblem(t, http.StatusBadRequest, "INVALID_IDEMPOTENCY_KEY")
+	store.SetDown(true)
+	got := send(t, srv, "POST", "/", "1", "Idempotency-Key", "k")
+	got.isProblem(t, http.StatusServiceUnavailable, "STORE_UNAVAILABLE")
+	store.SetDown(false)
+	srv.Close() // and with it the handlers, so that told can be read
+	if diff := cmp.Diff([]string{got.Header.Get("Request-Id") + " STORE_UNAVAILABLE"}, told); diff != "" {
+		t.Error(diff)
+	}
+	if n := a.effects.Load(); n != 0 {
+		t.Errorf("%d effects", n)
+	}
+}
+
+func newTransport(t *testing.T) *upstream.Transport {
+	transport := upstream.NewTransport(upstream.TransportOptions{})
+	t.Cleanup(transport.CloseIdleConnections)
+	return transport
+}
+
+// What is executed has the caller's trace context, or the one that the executor gave it; what passes through has the caller's.
+func TestTraceContext(t *testing.T) {
+	const (
+		theirs = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+		own    = "00-4bf92f3577b34da6a3ce929d0e0e4736-1111111111111111-01"
+	)
+	seen := make(chan string, 3)
+	target := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		seen <- strings.Join(append(r.Header["Traceparent"], r.Header["Tracestate"]...), " ")
+	}))
+	defer target.Close()
+	g, err := gateway.New(gateway.Config{Upstream: target.URL, ScopeHeader: gateway.NoScope, Transport: newTransport(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer g.Close()
+	operations := g.Operations()
+	traced := operations["gateway"]
+	inner := traced.Executor
+	traced.Executor = executor(func(ctx context.Context, a atmost.Attempt) atmost.Outcome {
+		if a.Trace != (atmost.Trace{Parent: theirs, State: "a=1"}) {
+			t.Errorf("the trace is %+v", a.Trace)
+		}
+		if a.ID.Key == "traced" {
+			a.Trace = atmost.Trace{Parent: own}
+		}
+		return inner.Execute(ctx, a)
+	})
+	operations["gateway"] = traced
+	srv := httptest.NewServer(g.Handler(engine(t, operations)))
+	defer srv.Close()
+	for key, want := range map[string]string{"": theirs + " a=1", "k": theirs + " a=1", "traced": own} {
+		headers := []string{"Traceparent", theirs, "Tracestate", "a=1"}
+		if key != "" {
+			headers = append(headers, "Idempotency-Key", key)
+		}
+		send(t, srv, "POST", "/", "1", headers...)
+		if got := <-seen; got != want {
+			t.Errorf("key %q: the upstream got %q, not %q", key, got, want)
+		}
+	}
+}
+
+type executor func(ctx context.Context, a atmost.Attempt) atmost.Outcome
+
+func (f executor) Execute(ctx context.Context, a atmost.Attempt) atmost.Outcome { return f(ctx, a) }
 
 // The operations are the engine's, so clients of the API can name them: to no effect.
 func TestOperationsWithoutTheGateway(t *testing.T) {

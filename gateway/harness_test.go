@@ -128,6 +128,9 @@ func (a answer) isProblem(t testing.TB, status int, code string, differs ...stri
 	if !slices.Equal(p.Differs, differs) {
 		t.Errorf("it differs at %q, want %q", p.Differs, differs)
 	}
+	if len(a.Header["Request-Id"]) != 1 {
+		t.Errorf("%d %s: the answer's id is %q", status, code, a.Header["Request-Id"])
+	}
 }
 
 func newStore() atmost.Store { return memstore.New(memstore.Options{}) }

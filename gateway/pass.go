@@ -27,10 +27,8 @@ func (g *Gateway) passThrough(c Config) {
 		Rewrite:    g.rewrite,
 		Transport:  transports{plain: g.plain, once: c.Transport},
 		BufferPool: &buffers{},
-		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, err error) {
-			if c.OnError != nil {
-				c.OnError(err)
-			}
+		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
+			g.onError(atmosthttp.Identify(w, r), err)
 			var unsent *upstream.NotSentError
 			switch {
 			case errors.As(err, &unsent):

@@ -1,7 +1,6 @@
 package server
 
 import (
-	"encoding/hex"
 	"time"
 
 	"github.com/atmost-dev/atmost"
@@ -30,10 +29,7 @@ func (a *admin) recordOf(r atmost.Record) wire.AdminRecord {
 	timeline := r.Timeline()
 	shown := wire.AdminRecord{
 		AdminKey: keyOf(r), Fence: r.Fence, Fingerprint: r.Fingerprint.String(), Replays: a.engine.Replays(r.ID),
-		History: make([]wire.AdminEntry, len(timeline)), HistoryDropped: r.History.Dropped,
-	}
-	if (r.Trace != atmost.SpanID{}) {
-		shown.TraceID = hex.EncodeToString(r.Trace[:16])
+		History: make([]wire.AdminEntry, len(timeline)), HistoryDropped: r.History.Dropped, TraceID: r.Trace.TraceID(),
 	}
 	for i, e := range timeline {
 		shown.History[i] = wire.AdminEntry{

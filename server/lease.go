@@ -19,7 +19,7 @@ func (a *api) claim(w http.ResponseWriter, r *http.Request) {
 		writeError(w, err)
 		return
 	}
-	call.ID = id
+	call.ID, call.Trace = id, wire.Trace(r.Header)
 	prefer(w, r, &call.Call)
 	claimed, err := a.engine.Claim(r.Context(), call)
 	if !claimed.Won {

@@ -5,7 +5,6 @@ import (
 	_ "embed"
 	"log/slog"
 	"maps"
-	"math/rand/v2"
 	"mime"
 	"net/http"
 	"runtime/debug"
@@ -88,7 +87,7 @@ func dress(log *slog.Logger, h http.Handler) http.Handler {
 		log = slog.New(slog.DiscardHandler)
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		l := &logged{ResponseWriter: w, log: log, request: r, id: strconv.FormatUint(rand.Uint64()|1<<63, 36)}
+		l := &logged{ResponseWriter: w, log: log, request: r, id: wire.NewRequestID()}
 		l.begin()
 		defer l.recover()
 		if path := r.URL.Path; !strings.HasPrefix(path, "/") || strings.Contains(path, "//") || strings.Contains(path, "/.") {
@@ -190,7 +189,7 @@ func (a *api) execute(w http.ResponseWriter, r *http.Request) {
 		writeError(w, err)
 		return
 	}
-	call := atmost.Call{ID: id, Trace: trace(r.Header)}
+	call := atmost.Call{ID: id, Trace: wire.Trace(r.Header)}
 	if call.Operation, call.Payload, err = wire.ParseExecute(body); err != nil {
 		writeError(w, err)
 		return
@@ -232,15 +231,6 @@ func (a *api) request(w http.ResponseWriter, r *http.Request) (atmost.ID, []byte
 	}
 	body, err := a.body(w, r)
 	return id, body, err
-}
-
-// trace takes the caller's trace context, unless it sent more than one.
-func trace(h http.Header) (t atmost.Trace) {
-	if parent := h[wire.HeaderTraceParent]; len(parent) == 1 {
-		t.Parent = parent[0]
-		t.State = strings.Join(h[wire.HeaderTraceState], ",")
-	}
-	return t
 }
 
 // requireJSON refuses every media type but application/json, with whatever parameters.

@@ -5,21 +5,28 @@ import (
 	"log/slog"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/atmost-dev/atmost"
 )
 
 // Log returns events that log what an operator may have to look after: one line for each execution that did not complete, each
-// lapse, settlement and contradiction, each attempt that was abandoned, and each panic. Failures of the store come in masses, and
+// lapse, settlement and contradiction, each outcome that is lost, each attempt that was abandoned, and each panic. Failures of the store come in masses, and
 // so do probes in vain: of each kind of the former, and of each operation's of the latter, at most one a second is logged, with
 // how many were not.
 func Log(log *slog.Logger) atmost.Events {
 	failures, vain := newLimiter(), newLimiter()
-	var abandoned sync.Map // of atmost.ID: the attempt was told of, and may yet end
+	var (
+		ending    atomic.Bool // before that nothing is abandoned
+		abandoned sync.Map    // of atmost.ID: the attempt was told of, and may yet end
+	)
 	return atmost.Events{
 		Ended: func(a atmost.Attempt, o atmost.Outcome, took time.Duration) {
-			_, told := abandoned.LoadAndDelete(a.ID)
+			told := false
+			if ending.Load() {
+				_, told = abandoned.LoadAndDelete(a.ID)
+			}
 			if o.State == atmost.Completed || told && o.State == atmost.Unknown {
 				return
 			}
@@ -38,6 +45,10 @@ func Log(log *slog.Logger) atmost.Events {
 		},
 		Contradicted: func(id atmost.ID, operation string) {
 			log.Error("two accounts of one attempt differ: the operation may have run twice", "key_digest", id.Digest(), "operation", operation)
+		},
+		Dropped: func(a atmost.Attempt, outcome atmost.State) {
+			log.Error("an outcome is lost, as the store does not know the attempt any more: the operation may run again",
+				"key_digest", a.ID.Digest(), "operation", a.Operation, "attempt", a.Number, "outcome", outcome.String())
 		},
 		Lapsed: func(r atmost.Record) {
 			log.Warn("a lease ended without a report", record(r)...)
@@ -68,6 +79,7 @@ func Log(log *slog.Logger) atmost.Events {
 		},
 		Abandoned: func(id atmost.ID, operation string, outcome atmost.State, stored bool) {
 			abandoned.Store(id, nil)
+			ending.Store(true)
 			log.Warn("an execution was given up at the end of the process",
 				"key_digest", id.Digest(), "operation", operation, "outcome", outcome.String(), "stored", stored)
 		},

@@ -25,6 +25,7 @@ func TestLog(t *testing.T) {
 	want := []string{
 		`level=INFO msg="an execution did not complete" key_digest=DIGEST operation=pay attempt=2 outcome=failed reason="the upstream answered 402" took=1s upstream_status=402`,
 		`level=WARN msg="an execution may or may not have had its effect" key_digest=DIGEST operation=pay attempt=2 outcome=unknown reason="no answer" took=1s`,
+		`level=ERROR msg="an outcome is lost, as the store does not know the attempt any more: the operation may run again" key_digest=DIGEST operation=pay attempt=2 outcome=completed`,
 		`level=ERROR msg="two accounts of one attempt differ: the operation may have run twice" key_digest=DIGEST operation=pay`,
 		`level=WARN msg="a lease ended without a report" key_digest=DIGEST operation=pay attempt=2 outcome=unknown`,
 		`level=WARN msg="a probe did not find out what an execution did" key_digest=DIGEST operation=pay reason="the upstream answered 401" not_logged=0`,

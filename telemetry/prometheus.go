@@ -1,5 +1,5 @@
-// Package telemetry tells the outside world what an Engine does: as metrics, and as log lines. Neither ever names a key
-// or a scope, or shows a payload or a result; a log line names a key by its digest.
+// Package telemetry tells the outside world what an Engine does: as metrics, as traces, and as log lines. None of them ever names
+// a key or a scope, or shows a payload or a result; spans and log lines name a key by its digest.
 package telemetry
 
 import (
@@ -21,16 +21,27 @@ func NewPrometheus(reg prometheus.Registerer) atmost.Events {
 		Answered: func(v atmost.Answered) {
 			c := m.answers.of([2]string{label(v.Operation), v.Answer})
 			c.count.Inc()
-			c.took.Observe(v.Took.Seconds())
+			c.took.observe(v.Took, v.Trace)
 		},
-		Claimed: func(operation string, took time.Duration) { m.of(operation).claim.Observe(took.Seconds()) },
-		Started: func(operation string) { m.of(operation).started.Inc() },
+		Duplicate: func(operation string, age time.Duration) { m.of(operation).age.Observe(age.Seconds()) },
+		Claimed: func(operation string, trace atmost.SpanID, took time.Duration) {
+			m.of(operation).claim.observe(took, trace)
+		},
+		Started: func(operation string) {
+			c := m.of(operation)
+			c.started.Inc()
+			c.running.Inc()
+		},
 		Ended: func(a atmost.Attempt, o atmost.Outcome, took time.Duration) {
 			c := m.of(a.Operation)
 			c.ended[o.State].Inc() // an engine makes Unknown of what is no end
-			c.execute.Observe(took.Seconds())
+			c.running.Dec()
+			c.execute.observe(took, a.Trace.Span())
 		},
-		Finished:     func(operation string, took time.Duration) { m.of(operation).finish.Observe(took.Seconds()) },
+		Finished: func(operation string, trace atmost.SpanID, took time.Duration) {
+			m.of(operation).finish.observe(took, trace)
+		},
+		Dropped:      func(a atmost.Attempt, _ atmost.State) { m.of(a.Operation).dropped.Inc() },
 		Late:         func(operation string) { m.of(operation).late.Inc() },
 		Contradicted: func(_ atmost.ID, operation string) { m.of(operation).contradicted.Inc() },
 		Lapsed:       func(atmost.Record) { m.lapsed.Inc() },
@@ -54,21 +65,30 @@ func found(o atmost.Outcome) atmost.State {
 	return atmost.Unknown
 }
 
-// RegisterPending registers gauges of the executions accepted and not yet finished, and of those among them whose outcome
-// is known, but not stored yet.
-func RegisterPending(reg prometheus.Registerer, pending func() (accepted, unstored int)) {
-	gauge := func(name, help string, value func() int) {
-		reg.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: namespace, Name: name, Help: help},
-			func() float64 { return float64(value()) }))
-	}
-	gauge("pending_executions", "Executions accepted and not yet finished.", func() int {
-		accepted, _ := pending()
-		return accepted
+// Engine is what of an *atmost.Engine is read when metrics are scraped.
+type Engine interface {
+	Pending() (accepted, unstored int)
+	Waiting() int
+	Doubts() atmost.Doubts
+	SweepLag() time.Duration
+}
+
+// RegisterEngine registers gauges of what e is at, and of what it knows of the store.
+func RegisterEngine(reg prometheus.Registerer, e Engine) {
+	f := factory{reg, nil}
+	f.value("pending_executions", "Executions accepted and not yet finished.", func() float64 {
+		accepted, _ := e.Pending()
+		return float64(accepted)
 	})
-	gauge("unstored_outcomes", "Executions that have ended, but whose outcome the store does not take.", func() int {
-		_, unstored := pending()
-		return unstored
+	f.value("unstored_outcomes", "Executions that have ended, but whose outcome the store does not take.", func() float64 {
+		_, unstored := e.Pending()
+		return float64(unstored)
 	})
+	f.value("waiting_requests", "Requests that wait for another's attempt.", func() float64 { return float64(e.Waiting()) })
+	f.value("unknown_records", "Keys whose outcome is unknown, of all instances.", func() float64 { return float64(e.Doubts().Count) })
+	f.value("unknown_oldest_seconds", "For how long the one has been unknown that has been for longest.",
+		func() float64 { return e.Doubts().Oldest.Seconds() })
+	f.value("sweep_lag_seconds", "Time since the last sweep that left nothing to do.", func() float64 { return e.SweepLag().Seconds() })
 }
 
 // RegisterBuildInfo registers a gauge that is always 1 and tells by its labels which program this is.

@@ -29,12 +29,16 @@ func emit(e atmost.Events) {
 	e.Answered(atmost.Answered{Operation: "pay", Answer: "replayed", Took: time.Second / 4})
 	e.Answered(atmost.Answered{Operation: "pay", Answer: "replayed", Took: time.Second / 4})
 	e.Answered(atmost.Answered{Answer: "OPERATION_NOT_CONFIGURED"})
-	e.Claimed("pay", time.Millisecond)
-	e.Started("pay")
+	e.Duplicate("pay", 90*time.Second)
+	e.Claimed("pay", atmost.SpanID{}, time.Millisecond)
+	for range 4 { // one runs
+		e.Started("pay")
+	}
 	e.Ended(attempt, atmost.Outcome{State: atmost.Completed, Result: []byte(`"result-7"`)}, time.Second)
 	e.Ended(attempt, atmost.Outcome{State: atmost.Failed, Result: []byte(`"result-7"`), UpstreamStatus: 402, Message: "the upstream answered 402"}, time.Second)
 	e.Ended(attempt, atmost.Outcome{State: atmost.Unknown, Message: "no answer"}, time.Second)
-	e.Finished("pay", time.Millisecond)
+	e.Finished("pay", atmost.SpanID{}, time.Millisecond)
+	e.Dropped(attempt, atmost.Completed)
 	e.Late("pay")
 	e.Contradicted(id, "pay")
 	e.Lapsed(record)
@@ -57,10 +61,18 @@ func divideByZero() (value any) {
 	return 1 / zero
 }
 
+// engine is at something.
+type engine struct{}
+
+func (engine) Pending() (accepted, unstored int) { return 7, 3 }
+func (engine) Waiting() int                      { return 5 }
+func (engine) Doubts() atmost.Doubts             { return atmost.Doubts{Count: 2, Oldest: time.Minute} }
+func (engine) SweepLag() time.Duration           { return time.Second / 2 }
+
 func TestPrometheus(t *testing.T) {
 	reg := prometheus.NewPedanticRegistry()
 	emit(NewPrometheus(reg))
-	RegisterPending(reg, func() (int, int) { return 7, 3 })
+	RegisterEngine(reg, engine{})
 	RegisterBuildInfo(reg, "v1.2.3", "abc", "go1.26")
 
 	w := httptest.NewRecorder()
@@ -77,13 +89,17 @@ func TestPrometheus(t *testing.T) {
 		`atmost_claim_duration_seconds_sum{operation="pay"} 0.001`,
 		`atmost_claim_duration_seconds_count{operation="pay"} 1`,
 		`atmost_contradictions_total{operation="pay"} 1`,
+		`atmost_dropped_outcomes_total{operation="pay"} 1`,
+		`atmost_duplicate_age_seconds_sum{operation="pay"} 90`,
+		`atmost_duplicate_age_seconds_count{operation="pay"} 1`,
 		`atmost_execution_duration_seconds_sum{operation="pay"} 3`,
 		`atmost_execution_duration_seconds_count{operation="pay"} 3`,
 		`atmost_executions_ended_total{operation="pay",outcome="completed"} 1`,
 		`atmost_executions_ended_total{operation="pay",outcome="failed"} 1`,
 		`atmost_executions_ended_total{operation="pay",outcome="not_executed"} 0`,
 		`atmost_executions_ended_total{operation="pay",outcome="unknown"} 1`,
-		`atmost_executions_started_total{operation="pay"} 1`,
+		`atmost_executions_running{operation="pay"} 1`,
+		`atmost_executions_started_total{operation="pay"} 4`,
 		`atmost_finish_duration_seconds_sum{operation="pay"} 0.001`,
 		`atmost_finish_duration_seconds_count{operation="pay"} 1`,
 		`atmost_lapsed_total 1`,
@@ -104,6 +120,7 @@ func TestPrometheus(t *testing.T) {
 		`atmost_settled_total{outcome="completed"} 1`,
 		`atmost_settled_total{outcome="failed"} 0`,
 		`atmost_settled_total{outcome="not_executed"} 0`,
+		`atmost_store_failures_total{doing="admit"} 0`,
 		`atmost_store_failures_total{doing="claim"} 1`,
 		`atmost_store_failures_total{doing="finish"} 2`,
 		`atmost_store_failures_total{doing="list"} 0`,
@@ -112,9 +129,13 @@ func TestPrometheus(t *testing.T) {
 		`atmost_store_failures_total{doing="resolve"} 0`,
 		`atmost_store_failures_total{doing="sweep"} 0`,
 		`atmost_store_failures_total{doing="watch"} 0`,
+		`atmost_sweep_lag_seconds 0.5`,
 		`atmost_swept_keys_total 2`,
 		`atmost_swept_results_total 3`,
+		`atmost_unknown_oldest_seconds 60`,
+		`atmost_unknown_records 2`,
 		`atmost_unstored_outcomes 3`,
+		`atmost_waiting_requests 5`,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
@@ -131,6 +152,45 @@ func TestBuckets(t *testing.T) {
 	}
 }
 
+// A request that is traced is an example of how long such things take: its trace is told to scrapers that understand it.
+func TestExemplars(t *testing.T) {
+	reg := prometheus.NewRegistry()
+	e := NewPrometheus(reg)
+	trace := atmost.Trace{Parent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"}
+	e.Answered(atmost.Answered{Operation: "pay", Answer: "executed", Took: 2 * time.Second, Trace: trace.Span()})
+	e.Claimed("pay", trace.Span(), 2*time.Second)
+	e.Ended(atmost.Attempt{Operation: "pay", Trace: trace}, atmost.Outcome{State: atmost.Completed}, 2*time.Second)
+	e.Finished("pay", trace.Span(), 2*time.Second)
+	e.Claimed("other", atmost.SpanID{}, 2*time.Second)
+	e.Claimed("pay", atmost.SpanID{1, 23: 1}, 2*time.Second) // so soon no other example is made of the same
+	e.Claimed("pay", trace.Span(), 2*time.Millisecond)       // but one of how long others take
+
+	r := httptest.NewRequest("GET", "/metrics", nil)
+	r.Header.Set("Accept", "application/openmetrics-text; version=1.0.0")
+	w := httptest.NewRecorder()
+	promhttp.HandlerFor(reg, promhttp.HandlerOpts{EnableOpenMetrics: true}).ServeHTTP(w, r)
+	var got []string
+	for line := range strings.Lines(w.Body.String()) {
+		if series, exemplar, has := strings.Cut(line, " # "); has {
+			name, _, _ := strings.Cut(series, "_bucket{")
+			trace, _, _ := strings.Cut(exemplar, " ")
+			got = append(got, name+" "+trace)
+		}
+	}
+	if strings.Count(w.Body.String(), " # ") != 5 || !strings.Contains(w.Body.String(), `atmost_claim_duration_seconds_count{operation="pay"} 3`) {
+		t.Errorf("the examples are %q, of\n%s", got, w.Body)
+	}
+	got = slices.Compact(got)
+	const id = ` {trace_id="4bf92f3577b34da6a3ce929d0e0e4736"}`
+	want := []string{
+		"atmost_claim_duration_seconds" + id, "atmost_execution_duration_seconds" + id, "atmost_finish_duration_seconds" + id,
+		"atmost_request_duration_seconds" + id,
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
 // TestHotPath pins what counting costs on the way of every request.
 func TestHotPath(t *testing.T) {
 	e := NewPrometheus(prometheus.NewRegistry())
@@ -139,7 +199,7 @@ func TestHotPath(t *testing.T) {
 	if n := testing.AllocsPerRun(100, func() { e.Answered(answered) }); n > 1 {
 		t.Errorf("%v allocations for an answer", n)
 	}
-	if n := testing.AllocsPerRun(100, func() { e.Claimed("pay", time.Millisecond) }); n > 1 {
+	if n := testing.AllocsPerRun(100, func() { e.Claimed("pay", atmost.SpanID{}, time.Millisecond) }); n > 1 {
 		t.Errorf("%v allocations for a claim", n)
 	}
 }

@@ -6,7 +6,6 @@ import (
 	"io"
 	"net/http"
 	"strconv"
-	"strings"
 
 	"github.com/atmost-dev/atmost"
 )
@@ -18,17 +17,11 @@ func (u *Upstream) request(ctx context.Context, a atmost.Attempt) *http.Request 
 	h := u.headers()
 	h.Set("Content-Type", "application/json")
 	u.identify(h, a)
-	if isTraceparent(a.Trace.Parent) {
-		h.Set("Traceparent", a.Trace.Parent)
-		if a.Trace.State != "" && isFieldValue(a.Trace.State) {
-			h.Set("Tracestate", a.Trace.State)
-		}
-	}
 	r := &http.Request{Method: u.cfg.Method, URL: u.url, Header: h, ContentLength: int64(len(a.Payload))}
 	return r.WithContext(ctx)
 }
 
-// identify says which attempt a request is.
+// identify says which attempt a request is, and to which trace it belongs.
 func (u *Upstream) identify(h http.Header, a atmost.Attempt) {
 	h.Set("Idempotency-Key", atmost.HeaderValue(u.forwardedKey(a.ID)))
 	h.Del("Idempotency-Scope")
@@ -38,6 +31,13 @@ func (u *Upstream) identify(h http.Header, a atmost.Attempt) {
 	h.Set("Idempotency-Operation", a.Operation)
 	h.Set("Idempotency-Attempt", strconv.FormatUint(uint64(a.Number), 10))
 	h.Set("Idempotency-Fence", strconv.FormatInt(a.Fence, 10))
+	if a.Trace.Valid() {
+		h.Set("Traceparent", a.Trace.Parent)
+		h.Del("Tracestate")
+		if a.Trace.State != "" && isFieldValue(a.Trace.State) {
+			h.Set("Tracestate", a.Trace.State)
+		}
+	}
 }
 
 // headers are the configured ones and the one that every request has.
@@ -66,19 +66,4 @@ func inMemory(r *http.Request, payload []byte) io.ReadCloser {
 		return nil
 	}
 	return io.NopCloser(bytes.NewReader(payload))
-}
-
-// isTraceparent reports whether s has the form of W3C trace context: version, trace id, parent id and flags, the ids not
-// all zero.
-func isTraceparent(s string) bool {
-	parts := strings.Split(s, "-")
-	if len(parts) != 4 || parts[0] == "ff" {
-		return false
-	}
-	for i, length := range []int{2, 32, 16, 2} {
-		if len(parts[i]) != length || strings.Trim(parts[i], "0123456789abcdef") != "" {
-			return false
-		}
-	}
-	return strings.Trim(parts[1], "0") != "" && strings.Trim(parts[2], "0") != ""
 }

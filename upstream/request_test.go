@@ -111,28 +111,6 @@ func TestConfigIsCopied(t *testing.T) {
 	}
 }
 
-func TestTraceparent(t *testing.T) {
-	for s, want := range map[string]bool{
-		parent: true,
-		"cc-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00": true,
-		"":                      false,
-		"x":                     false,
-		parent + "-more":        false,
-		parent + "\r\nX: 1":     false,
-		strings.ToUpper(parent): false,
-		"ff" + parent[2:]:       false,
-		"0g" + parent[2:]:       false,
-		"00-00000000000000000000000000000000-00f067aa0ba902b7-01":  false,
-		"00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01":  false,
-		"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b-01":   false,
-		"00-4bf92f3577b34da6a3ce929d0e0e47366-00f067aa0ba902b7-01": false,
-	} {
-		if got := isTraceparent(s); got != want {
-			t.Errorf("%q: %t", s, got)
-		}
-	}
-}
-
 func TestBadTraceContextIsNotForwarded(t *testing.T) {
 	for _, trace := range []atmost.Trace{
 		{Parent: "bad", State: "a=1"},

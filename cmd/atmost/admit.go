@@ -56,7 +56,7 @@ func (p process) admit(ctx context.Context, c config, scopes []string) (err erro
 	if _, err := os.Stat(dir); kind == pebbleStore && errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("there is no store in %s", dir) // opening it would make one
 	}
-	store, err := openStore(ctx, c, newLogger(p.stderr, c))
+	store, err := openStore(ctx, c, newLogger(p.stderr, c), nil)
 	switch {
 	case err != nil && kind == pebbleStore:
 		return fmt.Errorf("%w; a service that uses the directory has to be stopped first", err)

@@ -85,6 +85,7 @@ func (p *program) Close() {
 			p.log.Error("the store did not close well", "error", err)
 		}
 	}
+	p.tracing.close(p.log)
 	p.transport.CloseIdleConnections()
 	if g := p.gateway.Load(); g != nil {
 		g.Close()

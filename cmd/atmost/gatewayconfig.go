@@ -5,14 +5,17 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"net/http"
 	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
 
+	"github.com/atmost-dev/atmost"
 	"github.com/atmost-dev/atmost/atmosthttp"
 	"github.com/atmost-dev/atmost/gateway"
 	"github.com/atmost-dev/atmost/upstream"
+	"github.com/atmost-dev/atmost/wire"
 )
 
 // gatewayConfig is the configuration of the gateway.
@@ -157,12 +160,24 @@ func (g gatewayConfig) build(c config, transport *upstream.Transport, log *slog.
 	built := gateway.Config{
 		Upstream: g.Upstream, ScopeHeader: g.ScopeHeader, Transport: transport, MaxBody: c.MaxBody, ReadTimeout: c.ReadTimeout,
 		Route:   g.Route.build(transport, log),
-		OnError: func(err error) { log.Debug("the upstream gave no answer", "listener", listenerGateway, "error", err) },
+		OnError: func(r *http.Request, err error) { logGateway(log, atmosthttp.RequestID(r.Context()), err) },
 	}
 	for _, r := range g.Routes {
 		built.Routes = append(built.Routes, r.build(transport, log))
 	}
 	return built
+}
+
+// logGateway logs why a request was not answered as it should be. Upstreams that do not answer come in masses, and are logged by what
+// executes, too.
+func logGateway(log *slog.Logger, id string, err error) {
+	var e *atmost.Error
+	switch {
+	case errors.As(err, &e) && wire.Status(e.Code) >= http.StatusInternalServerError:
+		log.Error("a request could not be answered", "listener", listenerGateway, "request_id", id, "code", e.Code, "error", err)
+	case e == nil:
+		log.Debug("the upstream gave no answer", "listener", listenerGateway, "request_id", id, "error", err)
+	}
 }
 
 func (r route) build(transport *upstream.Transport, log *slog.Logger) gateway.Route {

@@ -132,7 +132,7 @@ func TestHiddenOtherwise(t *testing.T) {
 		c := defaultConfig()
 		c.Listen, c.Admin, c.Store = "127.0.0.1:0", "", "pebble:"+dir
 		set(&c)
-		p, err := newProgram(t.Context(), source{}, c, newJournal().logger(), atmost.Events{})
+		p, err := newProgram(t.Context(), source{env: func(string) (string, bool) { return "", false }}, c, newJournal().logger(), atmost.Events{})
 		if err == nil {
 			p.Close()
 		}

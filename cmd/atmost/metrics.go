@@ -17,14 +17,46 @@ import (
 func (p *program) observe(registry *prometheus.Registry) {
 	v := buildVersion()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	telemetry.RegisterPending(registry, p.engine.Pending)
+	telemetry.RegisterEngine(registry, p.engine)
 	telemetry.RegisterBuildInfo(registry, v.Version, v.Revision, v.Go)
 	switch s := p.store.(type) {
 	case *pebblestore.Store:
 		observePebble(registry, s.Stats)
+		registry.MustRegister(&syncs{s.Syncs})
 	case *pgstore.Store:
 		observePostgres(registry, s.Stats)
 	}
+}
+
+// batches counts how many requests share a statement, where the store does that; else it is nil.
+func batches(registry *prometheus.Registry, c config) func(requests int) {
+	if kind, _ := storeKind(c.Store); kind != postgresStore {
+		return nil
+	}
+	sizes := prometheus.NewHistogram(prometheus.HistogramOpts{
+		Namespace: "atmost", Subsystem: "store", Name: "batch_requests", Help: "How many requests a statement that can be shared is for.",
+		Buckets: []float64{1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024},
+	})
+	registry.MustRegister(sizes)
+	return func(requests int) { sizes.Observe(float64(requests)) }
+}
+
+// syncs is a histogram that Pebble keeps.
+type syncs struct{ read func() pebblestore.Syncs }
+
+func (s *syncs) desc() *prometheus.Desc {
+	return prometheus.NewDesc("atmost_store_sync_duration_seconds", "Time that the disk took to make the log durable.", nil, nil)
+}
+
+func (s *syncs) Describe(to chan<- *prometheus.Desc) { to <- s.desc() }
+
+func (s *syncs) Collect(to chan<- prometheus.Metric) {
+	all := s.read()
+	within := make(map[float64]uint64, len(all.Within))
+	for d, n := range all.Within {
+		within[d.Seconds()] = n
+	}
+	to <- prometheus.MustNewConstHistogram(s.desc(), all.Count, all.Sum.Seconds(), within)
 }
 
 const guardedHelp = "1 while new keys are refused, as the store may have forgotten some."
@@ -65,5 +97,7 @@ func metricsHandler(registry *prometheus.Registry, log *slog.Logger) http.Handle
 	return promhttp.HandlerFor(registry, promhttp.HandlerOpts{
 		ErrorLog:      slog.NewLogLogger(log.Handler(), slog.LevelError),
 		ErrorHandling: promhttp.ContinueOnError,
+		// For scrapers that ask for it, as only that has exemplars.
+		EnableOpenMetrics: true,
 	})
 }

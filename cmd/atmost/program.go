@@ -31,6 +31,7 @@ type program struct {
 	gateway    atomic.Pointer[gateway.Gateway]
 	routes     map[string]atmost.Operation // of the gateway, and of those that were there before it
 	log        *slog.Logger
+	tracing    *tracing     // nil: there is none
 	store      atmost.Store // as it was opened
 	ring       *sealed.Ring // nil: results are not encrypted
 	engine     *atmost.Engine
@@ -88,18 +89,23 @@ func (p *program) open(ctx context.Context, events atmost.Events) error {
 	if err := migrateBefore(ctx, p.config, p.log); err != nil {
 		return err
 	}
-	if p.store, err = openStore(ctx, p.config, p.log); err != nil {
+	metrics := prometheus.NewRegistry()
+	if p.store, err = openStore(ctx, p.config, p.log, batches(metrics, p.config)); err != nil {
 		return err
 	}
 	p.log.Info("store opened", "store", shownStore(p.config.Store))
-	metrics := prometheus.NewRegistry()
+	if p.tracing, err = startTracing(ctx, p.source.env, p.log); err != nil {
+		return err
+	}
 	events = atmost.Tee(events, atmost.Tee(telemetry.NewPrometheus(metrics), telemetry.Log(p.log)))
 	hidden, err := p.hide(ctx)
 	if err != nil {
 		return err
 	}
-	p.engine, err = atmost.New(ctx, hidden, atmost.Options{
-		Operations: together(operations, p.routes), Unlisted: p.config.unlisted(), MaxPending: p.config.MaxPending, ClaimPatience: p.config.ClaimPatience,
+	kind, _ := storeKind(p.config.Store)
+	store := p.tracing.maker().Store(telemetry.MeterStore(metrics, kind, hidden))
+	p.engine, err = atmost.New(ctx, store, atmost.Options{
+		Operations: p.performed(operations, p.routes), Unlisted: p.config.unlisted(), MaxPending: p.config.MaxPending, ClaimPatience: p.config.ClaimPatience,
 		Events: events,
 	})
 	if err != nil {
@@ -155,7 +161,7 @@ func (p *program) handlers(metrics *prometheus.Registry) {
 		readTimeout := p.config.ReadTimeout
 		switch l.name {
 		case listenerGateway:
-			h, readTimeout = http.HandlerFunc(p.serveGateway), 0 // what passes through may take its time
+			h, readTimeout = p.tracing.maker().Handler(http.HandlerFunc(p.serveGateway)), 0 // what passes through may take its time
 		case listenerAdmin:
 			kind, _ := storeKind(p.config.Store)
 			h = server.Admin(p.engine, server.AdminOptions{
@@ -164,7 +170,7 @@ func (p *program) handlers(metrics *prometheus.Registry) {
 		case listenerHealth:
 			h = server.Health(p.log, scrape, checks...)
 		default:
-			h = server.New(p.engine, server.Options{MaxBody: p.config.MaxBody, Log: p.log})
+			h = p.tracing.maker().Handler(server.New(p.engine, server.Options{MaxBody: p.config.MaxBody, Log: p.log}))
 		}
 		l.server = &http.Server{
 			Handler: h, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: readTimeout,

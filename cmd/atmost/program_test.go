@@ -316,7 +316,7 @@ func TestDrainRefuses(t *testing.T) {
 func TestCloseWaits(t *testing.T) {
 	c := defaultConfig()
 	c.Listen, c.Admin, c.Store = "127.0.0.1:0", "", "memory"
-	p, err := newProgram(t.Context(), source{}, c, newJournal().logger(), atmost.Events{})
+	p, err := newProgram(t.Context(), source{env: func(string) (string, bool) { return "", false }}, c, newJournal().logger(), atmost.Events{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -372,7 +372,7 @@ func TestWarnings(t *testing.T) {
 	c := defaultConfig()
 	c.Listen, c.Admin, c.Health, c.Store, c.AdminInsecure = "127.0.0.1:0", ":0", "0.0.0.0:0", "memory", true
 	log := newJournal()
-	p, err := newProgram(t.Context(), source{}, c, log.logger(), atmost.Events{})
+	p, err := newProgram(t.Context(), source{env: func(string) (string, bool) { return "", false }}, c, log.logger(), atmost.Events{})
 	if err != nil {
 		t.Fatal(err)
 	}

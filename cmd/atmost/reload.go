@@ -75,7 +75,7 @@ func (p *program) replace(next config) error {
 		}
 	}
 	routes := p.routesWith(g)
-	if err := p.engine.SetOperations(together(operations, routes)); err != nil {
+	if err := p.engine.SetOperations(p.performed(operations, routes)); err != nil {
 		return err
 	}
 	if p.config.AllowUnlisted && next.AllowUnlisted { // to allow or forbid them takes a restart
@@ -114,6 +114,11 @@ func together(a, b map[string]atmost.Operation) map[string]atmost.Operation {
 	maps.Copy(all, a)
 	maps.Copy(all, b)
 	return all
+}
+
+// performed is what the engine gets of operations, and of the gateway's routes: all of them, traced.
+func (p *program) performed(operations, routes map[string]atmost.Operation) map[string]atmost.Operation {
+	return p.tracing.maker().Operations(together(operations, routes))
 }
 
 func logDifference(log *slog.Logger, file string, d difference) {

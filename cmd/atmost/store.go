@@ -65,16 +65,16 @@ func beginning(s string) string {
 	return s
 }
 
-// openStore opens the store that the configuration names.
-func openStore(ctx context.Context, c config, log *slog.Logger) (atmost.Store, error) {
-	store, err := openKind(ctx, c, log)
+// openStore opens the store that the configuration names. Batch, if not nil, is pgstore's.
+func openStore(ctx context.Context, c config, log *slog.Logger, batch func(requests int)) (atmost.Store, error) {
+	store, err := openKind(ctx, c, log, batch)
 	if err != nil {
 		return nil, fmt.Errorf("the store %s cannot be opened: %w", shownStore(c.Store), oneLine{err})
 	}
 	return store, nil
 }
 
-func openKind(ctx context.Context, c config, log *slog.Logger) (atmost.Store, error) {
+func openKind(ctx context.Context, c config, log *slog.Logger, batch func(requests int)) (atmost.Store, error) {
 	switch kind, rest := storeKind(c.Store); kind {
 	case memoryStore:
 		log.Warn("records are kept in memory: when this process ends they are forgotten, and their keys may run again")
@@ -92,7 +92,9 @@ func openKind(ctx context.Context, c config, log *slog.Logger) (atmost.Store, er
 		if c.UnsafeDurability {
 			log.Warn("THE PROMISE IS VOID: unsafe_durability accepts a database that loses what it acknowledged")
 		}
-		s, err := pgstore.Open(ctx, c.Store, postgresOptions(c, log))
+		o := postgresOptions(c, log)
+		o.Batch = batch
+		s, err := pgstore.Open(ctx, c.Store, o)
 		if err != nil {
 			return nil, err
 		}
