@@ -46,6 +46,8 @@ type AdminOptions struct {
 	Checks []Check
 	// Version and Store, its kind, are told to whoever asks for an overview.
 	Version, Store string
+	// Backup makes a backup of the store, and returns the directory that it is in. Default: there is nowhere to make one.
+	Backup func(context.Context) (string, error)
 }
 
 // Admin returns the handler for operators: what Health has, /debug/pprof/, and the admin API under /admin/v1/. Nobody is asked who
@@ -64,7 +66,7 @@ func Admin(engine *atmost.Engine, o AdminOptions) http.Handler {
 	handlers["GET /debug/pprof/symbol"] = pprof.Symbol
 	handlers["POST /debug/pprof/symbol"] = pprof.Symbol
 	handlers["GET /debug/pprof/trace"] = pprof.Trace
-	a := &admin{api: api{engine: engine, maxBody: o.MaxBody}, log: o.Log, version: o.Version, store: o.Store}
+	a := &admin{api: api{engine: engine, maxBody: o.MaxBody}, log: o.Log, version: o.Version, store: o.Store, makeBackup: o.Backup}
 	a.routes(handlers)
 	protection := http.NewCrossOriginProtection()
 	protection.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {

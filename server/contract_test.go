@@ -132,7 +132,7 @@ func TestAdminDocument(t *testing.T) {
 	}
 	const keys = "/admin/v1/keys"
 	want := []string{
-		"/admin/v1/admit", "/admin/v1/audit", "/admin/v1/bulk", keys, keys + "/{id}", keys + "/{id}/compare", keys + "/{id}/erase",
+		"/admin/v1/admit", "/admin/v1/audit", "/admin/v1/backup", "/admin/v1/bulk", keys, keys + "/{id}", keys + "/{id}/compare", keys + "/{id}/erase",
 		keys + "/{id}/forget", keys + "/{id}/resolve", "/admin/v1/openapi.yaml", "/admin/v1/overview",
 	}
 	if got := slices.Sorted(maps.Keys(c.doc.Paths.Map())); !slices.Equal(got, want) {

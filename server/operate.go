@@ -4,6 +4,7 @@ package server
 
 import (
 	"cmp"
+	"context"
 	"log/slog"
 	"maps"
 	"net/http"
@@ -18,6 +19,7 @@ type admin struct {
 	api
 	log            *slog.Logger
 	version, store string
+	makeBackup     func(context.Context) (string, error)
 }
 
 // answers is a handler that says what is to be answered, instead of writing it.
@@ -47,6 +49,7 @@ func (a *admin) routes(handlers map[string]http.HandlerFunc) {
 		"POST /admin/v1/keys/{id}/compare": a.compare,
 		"POST /admin/v1/bulk":              a.bulk,
 		"POST /admin/v1/admit":             a.admit,
+		"POST /admin/v1/backup":            a.backup,
 		"GET /admin/v1/audit":              a.audit,
 	} {
 		handlers[pattern] = f.serve
@@ -191,6 +194,22 @@ func (a *admin) admit(w http.ResponseWriter, r *http.Request) (any, error) {
 	}
 	a.changed("a person had keys admitted: those that were forgotten may be executed anew", by, "scopes", len(admit.Scopes), "all", admit.All)
 	return wire.AdminGuarded{Guarded: a.engine.Guarded()}, nil
+}
+
+func (a *admin) backup(w http.ResponseWriter, r *http.Request) (any, error) {
+	asked, err := posted(a, w, r, wire.ParseAdminBackup)
+	if err != nil {
+		return nil, err
+	}
+	if a.makeBackup == nil {
+		return nil, invalid("the service has nowhere to make a backup: see its setting pebble.backups; a database is backed up by its own means")
+	}
+	dir, err := a.makeBackup(context.WithoutCancel(r.Context())) // half a backup is of no use
+	if err != nil {
+		return nil, err
+	}
+	a.changed("a person had a backup made", atmost.Actor{Name: asked.Actor, Reason: asked.Reason}, "directory", dir)
+	return wire.AdminBackedUp{Directory: dir}, nil
 }
 
 // maxScopes bounds how many scopes one request admits, as each is written by itself.

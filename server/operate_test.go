@@ -51,6 +51,7 @@ func (s *service) operators() *service {
 func (s *service) adminHandler() http.Handler {
 	return server.Admin(s.engine, server.AdminOptions{
 		Log: slog.New(slog.NewTextHandler(s.log, nil)), Metrics: metrics, MaxBody: 10_000, Version: "v1.2.3", Store: "memory",
+		Backup: func(context.Context) (string, error) { return "/backups/1", nil },
 	})
 }
 
@@ -911,5 +912,31 @@ func TestTheLogOfChanges(t *testing.T) {
 	}
 	if strings.Contains(log, "secret") {
 		t.Errorf("a key, a scope or a result is in the log:\n%s", log)
+	}
+}
+
+// A backup is made where there is a place for it. Why it is not made elsewhere is told; why it failed is only logged.
+func TestBackup(t *testing.T) {
+	_, o := operated(t, config{})
+	const asked = `{"actor":"ada","reason":"r"}`
+	if a := o.change("/backup", asked, 200); a.body != `{"directory":"/backups/1"}` {
+		t.Errorf("answered %s", a.body)
+	}
+	o.change("/backup", `{"actor":"ada"}`, 400)
+	o.change("/backup", `{"actor":"ada","reason":"r","directory":"/tmp"}`, 400)
+	for want, backup := range map[string]func(context.Context) (string, error){
+		"pebble.backups": nil,
+		`"INTERNAL"`: func(context.Context) (string, error) { return "", errors.New("the disk is full of secrets") },
+		"/backups/2":     func(ctx context.Context) (string, error) { return "/backups/2", ctx.Err() },
+	} {
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel() // whoever asked is gone
+		r := httptest.NewRequestWithContext(ctx, http.MethodPost, "/admin/v1/backup", strings.NewReader(asked))
+		r.Header.Set("Content-Type", "application/json")
+		w := httptest.NewRecorder()
+		server.Admin(nil, server.AdminOptions{Metrics: http.NotFoundHandler(), Backup: backup}).ServeHTTP(w, r)
+		if body := w.Body.String(); !strings.Contains(body, want) || strings.Contains(body, "secrets") {
+			t.Errorf("answered %d %s, want %s", w.Code, body, want)
+		}
 	}
 }

@@ -148,6 +148,17 @@ type AdminGuarded struct {
 	Guarded bool `json:"guarded"`
 }
 
+// AdminBackup is a request for a backup of the store.
+type AdminBackup struct {
+	Actor  string `json:"actor"`
+	Reason string `json:"reason"`
+}
+
+// AdminBackedUp tells of a backup that was made.
+type AdminBackedUp struct {
+	Directory string `json:"directory"` // of the service's machine
+}
+
 // AdminCompare asks how a request differs from the one that a record was claimed with.
 type AdminCompare struct {
 	Operation string          `json:"operation"`
@@ -235,7 +246,25 @@ func ParseAdminCursor(s string) (atmost.ID, bool) {
 func AppendAdminRecord(dst []byte, r AdminRecord) []byte {
 	result := r.Result
 	r.Result = nil
-	dst = AppendAdmin(dst, r)
+	return appendResult(AppendAdmin(dst, r), result)
+}
+
+// AppendAdminResolve appends r as JSON, with the bytes of its result as they are.
+func AppendAdminResolve(dst []byte, r AdminResolve) []byte {
+	result := r.Result
+	r.Result = nil
+	return appendResult(AppendAdmin(dst, r), result)
+}
+
+// AppendAdminBulk appends b as JSON, with the bytes of its result as they are.
+func AppendAdminBulk(dst []byte, b AdminBulk) []byte {
+	result := b.Result
+	b.Result = nil
+	return appendResult(AppendAdmin(dst, b), result)
+}
+
+// appendResult appends a result to the members of the object that dst ends with, unless it is nil.
+func appendResult(dst, result []byte) []byte {
 	if result == nil {
 		return dst
 	}
@@ -243,7 +272,7 @@ func AppendAdminRecord(dst []byte, r AdminRecord) []byte {
 	return append(append(dst, result...), '}')
 }
 
-// AppendAdmin appends a body of the admin API as JSON. An AdminRecord has AppendAdminRecord.
+// AppendAdmin appends a body of the admin API as JSON. What has a result has a function of its own.
 func AppendAdmin(dst []byte, body any) []byte {
 	b := bytes.NewBuffer(dst)
 	e := json.NewEncoder(b)

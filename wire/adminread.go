@@ -16,6 +16,7 @@ var (
 
 	changeBody  = newObject("the body", actorMember, reasonMember, member{name: expectedMember.name})
 	resolveBody = newObject("the body", expectedMember, outcomeMember, actorMember, reasonMember, member{name: "result"}, member{name: "error"})
+	backupBody  = newObject("the body", actorMember, reasonMember)
 	admitBody   = newObject("the body", actorMember, reasonMember, member{name: "scopes"}, member{name: "all"})
 	bulkBody    = newObject("the body", member{"filter", "an object that says which records are meant"}, member{"action", "resolve or erase"},
 		actorMember, reasonMember, member{name: "dry_run"}, member{name: "rate"}, member{name: "cursor"},
@@ -72,6 +73,13 @@ func ParseAdminBulk(body []byte) (AdminBulk, error) {
 		OlderThan: filter.text("older_than"),
 	}
 	return b, filter.err
+}
+
+// ParseAdminBackup reads the body of a request for a backup.
+func ParseAdminBackup(body []byte) (AdminBackup, error) {
+	f := read(backupBody, body)
+	b := AdminBackup{Actor: f.text("actor"), Reason: f.text("reason")}
+	return b, f.err
 }
 
 // fields are the values of an object's members. Once one is not of the type that it is asked for as, err says so, and all that is

@@ -31,6 +31,9 @@ var (
 // restartBatch is how many records are restarted in one batch.
 const restartBatch = 1000
 
+// ErrInUse is wrapped by Open's error if another process has the store open.
+var ErrInUse = errors.New("in use by another process")
+
 // Open opens the store in dir, which it makes if there is none. When it returns, everything that an earlier process was
 // executing itself is durably in doubt; how long that takes does not depend on how many records are completed. The error
 // tells when another process uses dir.
@@ -105,7 +108,7 @@ func lockDir(vfs vfs.FS, dir string) (*pebble.Lock, error) {
 	case errors.As(err, &file):
 		return nil, fmt.Errorf("pebblestore: locking %s: %w", dir, err)
 	case err != nil:
-		return nil, fmt.Errorf("pebblestore: %s is in use by another process (%w)", dir, err)
+		return nil, fmt.Errorf("pebblestore: %s is %w (%w)", dir, ErrInUse, err)
 	}
 	return lock, nil
 }
