@@ -926,7 +926,7 @@ func TestBackup(t *testing.T) {
 	o.change("/backup", `{"actor":"ada","reason":"r","directory":"/tmp"}`, 400)
 	for want, backup := range map[string]func(context.Context) (string, error){
 		"pebble.backups": nil,
-		`"INTERNAL"`: func(context.Context) (string, error) { return "", errors.New("the disk is full of secrets") },
+		`"INTERNAL"`:     func(context.Context) (string, error) { return "", errors.New("the disk is full of secrets") },
 		"/backups/2":     func(ctx context.Context) (string, error) { return "/backups/2", ctx.Err() },
 	} {
 		ctx, cancel := context.WithCancel(t.Context())

@@ -10,10 +10,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/atmost-dev/atmost"
+	"github.com/atmost-dev/atmost/wire"
 )
-
-// admitting is who admits in the audit trail.
-var admitting = atmost.Actor{Name: "atmost admit", Reason: "command line"}
 
 func admitCommand(p process) *cobra.Command {
 	c := &cobra.Command{
@@ -26,9 +24,12 @@ To admit a scope, or all of them, is to say that these keys may be executed. A k
 its client retries. So check first, with the systems that the operations call, what they did since the backup was taken or
 the standby fell behind, and keep clients from retrying what was done.
 
-A PostgreSQL store is admitted for all instances, which may be running. A pebble store is one process's: stop the service
-first.`,
+With --admin it asks a running service to do it. Without, it opens the store: a PostgreSQL store is admitted for all instances, which
+may be running; a pebble store is one process's, so the service has to be stopped.`,
+		Example: "  atmost admit --admin 127.0.0.1:8081 --scope tenant-7 --reason 'checked against the bank, ticket 11'",
 	}
+	api := addAdminFlags(c.Flags(), p)
+	account := addAccountFlags(c.Flags(), p)
 	load := sourceFlags(c, p, "store", "postgres.unsafe_durability")
 	scopes := c.Flags().StringArray("scope", nil, `a scope to admit, "" for requests without one; can be repeated`)
 	all := c.Flags().Bool("all", false, "admit all scopes")
@@ -41,17 +42,43 @@ first.`,
 				return problems{{path: "--scope", text: err.Error()}}
 			}
 		}
+		by, err := account.account()
+		if err != nil {
+			return err
+		}
+		if api.address != "" {
+			return p.admitThere(c.Context(), api, *scopes, by)
+		}
 		loaded, err := load().load()
 		if err != nil {
 			return err
 		}
-		return p.admit(c.Context(), loaded, *scopes)
+		return p.admit(c.Context(), loaded, *scopes, by)
 	}
 	return c
 }
 
+// admitThere has a running service lift the guard from scopes, from all if there are none.
+func (p process) admitThere(ctx context.Context, api *adminFlags, scopes []string, by atmost.Actor) error {
+	a, err := api.api()
+	if err != nil {
+		return err
+	}
+	var now wire.AdminGuarded
+	request := wire.AdminAdmit{Scopes: scopes, All: len(scopes) == 0, Actor: by.Name, Reason: by.Reason}
+	if err := a.post(ctx, "/admin/v1/admit", request, &now); err != nil {
+		return err
+	}
+	rest := "the store is not guarded any more"
+	if now.Guarded {
+		rest = "other scopes stay guarded"
+	}
+	_, err = fmt.Fprintln(p.stdout, "admitted; "+rest)
+	return err
+}
+
 // admit lifts the guard of a store from scopes, from all if there are none.
-func (p process) admit(ctx context.Context, c config, scopes []string) (err error) {
+func (p process) admit(ctx context.Context, c config, scopes []string, by atmost.Actor) (err error) {
 	kind, dir := storeKind(c.Store)
 	if _, err := os.Stat(dir); kind == pebbleStore && errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("there is no store in %s", dir) // opening it would make one
@@ -70,14 +97,14 @@ func (p process) admit(ctx context.Context, c config, scopes []string) (err erro
 		return err
 	}
 	if len(scopes) == 0 {
-		if err := guarded.AdmitAll(ctx, admitting); err != nil {
+		if err := guarded.AdmitAll(ctx, by); err != nil {
 			return fmt.Errorf("not admitted: %w", oneLine{err})
 		}
 		_, err := fmt.Fprintln(p.stdout, "admitted all scopes: the store is not guarded any more")
 		return err
 	}
 	for _, scope := range scopes {
-		if err := guarded.Admit(ctx, scope, admitting); err != nil {
+		if err := guarded.Admit(ctx, scope, by); err != nil {
 			return fmt.Errorf("scope %q was not admitted: %w", scope, oneLine{err})
 		}
 		if _, err := fmt.Fprintf(p.stdout, "admitted scope %q; other scopes stay guarded\n", scope); err != nil {

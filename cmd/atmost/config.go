@@ -39,6 +39,7 @@ type config struct {
 	IdleTimeout           time.Duration
 	ClaimPatience         time.Duration
 	PebbleCache           int64
+	PebbleBackups         string
 	PebbleDiskReserve     int64
 	PostgresMaxConns      int
 	PostgresBatchSize     int
@@ -151,6 +152,7 @@ func settings() []setting[config] {
 		duration("claim_patience", func(c *config) *time.Duration { return &c.ClaimPatience }, 100*time.Millisecond, time.Minute),
 		size("pebble.cache", func(c *config) *int64 { return &c.PebbleCache }, 1<<20, 1<<40),
 		size("pebble.disk_reserve", func(c *config) *int64 { return &c.PebbleDiskReserve }, 1, 1<<50),
+		text("pebble.backups", func(c *config) *string { return &c.PebbleBackups }, anyText),
 		number("postgres.max_conns", func(c *config) *int { return &c.PostgresMaxConns }, 1, 1000),
 		number("postgres.batch_size", func(c *config) *int { return &c.PostgresBatchSize }, 1, 10_000),
 		duration("postgres.linger", func(c *config) *time.Duration { return &c.PostgresLinger }, 0, time.Second),

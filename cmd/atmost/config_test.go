@@ -39,7 +39,7 @@ func TestPrecedence(t *testing.T) {
 		"store_keys": {"digest", "plain", "digest"}, "store_keys_file": {"a", "b", "c"}, "max_header": {"4KiB", "8KiB", "1MiB"}, "max_connections": {"1", "2", "3"}, "max_body": {"1", "2KiB", "3MiB"}, "max_pending": {"1", "2", "3"},
 		"allow_unlisted": {"true", "false", "true"},
 		"drain_delay":    {"1s", "2s", "3s"}, "drain_timeout": {"1s", "2m", "3h"}, "read_timeout": {"1s", "2s", "3s"},
-		"idle_timeout": {"1s", "2s", "3s"}, "pebble.cache": {"1MiB", "2MiB", "3GiB"}, "pebble.disk_reserve": {"1", "2", "3"},
+		"idle_timeout": {"1s", "2s", "3s"}, "pebble.cache": {"1MiB", "2MiB", "3GiB"}, "pebble.disk_reserve": {"1", "2", "3"}, "pebble.backups": {"a", "b", "c"},
 		"claim_patience": {"1s", "2s", "3s"}, "postgres.max_conns": {"1", "2", "3"}, "postgres.batch_size": {"1", "2", "3"},
 		"postgres.linger": {"1ms", "2ms", "3ms"}, "postgres.timeout": {"1s", "2s", "3s"}, "postgres.retries": {"1", "2", "3"},
 		"postgres.unsafe_durability": {"true", "false", "true"},

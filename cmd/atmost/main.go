@@ -12,6 +12,8 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"github.com/atmost-dev/atmost"
 )
 
 // The exit codes.
@@ -19,6 +21,9 @@ const (
 	exitOK      = 0
 	exitFailure = 1
 	exitUsage   = 2 // wrong arguments or a wrong configuration
+	exitAbsent  = 3 // there is no such key
+	exitRefused = 4 // the key is not, or not any more, as it needs to be, or may have been forgotten
+	exitAway    = 5 // the service could not be reached
 )
 
 func main() {
@@ -26,13 +31,16 @@ func main() {
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	os.Exit(run(context.Background(), os.Args[1:], process{
-		stdout: os.Stdout, stderr: os.Stderr, env: os.LookupEnv, signals: signals, logging: muteStandardLog,
+		stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, interactive: isTerminal(os.Stdin) && isTerminal(os.Stderr),
+		env: os.LookupEnv, signals: signals, logging: muteStandardLog,
 	}))
 }
 
 // process is what a command has of the world.
 type process struct {
+	stdin          io.Reader
 	stdout, stderr io.Writer // data and messages
+	interactive    bool      // there is somebody who can be asked
 	env            func(string) (string, bool)
 	signals        <-chan os.Signal
 	logging        func(*slog.Logger) // if not nil, told once which log the service writes
@@ -51,8 +59,16 @@ func run(ctx context.Context, args []string, p process) int {
 		return exitOK
 	}
 	_, _ = fmt.Fprintln(p.stderr, errorText(err, began))
-	if !began || errors.Is(err, errConfig) {
+	var away unreachableError
+	switch code := atmost.CodeOf(err); {
+	case !began, errors.Is(err, errConfig):
 		return exitUsage
+	case errors.As(err, &away):
+		return exitAway
+	case code == atmost.CodeKeyNotFound:
+		return exitAbsent
+	case code == atmost.CodeStateConflict, code == atmost.CodeOutcomeUnknown:
+		return exitRefused
 	}
 	return exitFailure
 }
@@ -86,6 +102,8 @@ func rootCommand(p process) *cobra.Command {
 		SilenceErrors: true, SilenceUsage: true, Args: cobra.NoArgs,
 		Run: func(c *cobra.Command, _ []string) { _ = c.Help() },
 	}
-	root.AddCommand(serveCommand(p), gatewayCommand(p), devCommand(p), migrateCommand(p), guardCommand(p), admitCommand(p), configCommand(p), versionCommand(p))
+	root.AddCommand(serveCommand(p), gatewayCommand(p), devCommand(p), configCommand(p), doctorCommand(p), versionCommand(p),
+		keysCommand(p), explainCommand(p), auditCommand(p), statsCommand(p), admitCommand(p), guardCommand(p),
+		migrateCommand(p), backupCommand(p), restoreCommand(p))
 	return root
 }

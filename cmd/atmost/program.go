@@ -166,6 +166,7 @@ func (p *program) handlers(metrics *prometheus.Registry) {
 			kind, _ := storeKind(p.config.Store)
 			h = server.Admin(p.engine, server.AdminOptions{
 				MaxBody: p.config.MaxBody, Log: p.log, Metrics: scrape, Checks: checks, Version: buildVersion().Version, Store: kind,
+				Backup: p.backups(),
 			})
 		case listenerHealth:
 			h = server.Health(p.log, scrape, checks...)

@@ -3,10 +3,13 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -31,7 +34,7 @@ func runScripts(t *testing.T, dir string, setup func(*testscript.Env) error) {
 		Dir:                 dir,
 		RequireExplicitExec: true,
 		UpdateScripts:       os.Getenv("UPDATE_SCRIPTS") != "",
-		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "sql": sql},
+		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "sql": sql, "service": service, "ask": askService, "unknown": unknown},
 		Setup:               setup,
 	})
 }
@@ -45,6 +48,7 @@ func installProgram(e *testscript.Env) error {
 	bin := filepath.Join(e.WorkDir, ".bin")
 	e.Setenv("PATH", bin+string(filepath.ListSeparator)+e.Getenv("PATH"))
 	e.Setenv(envAsProgram, "1")
+	e.Values[theService{}] = new(*child)
 	return errors.Join(os.Mkdir(bin, 0o750), os.Symlink(self, filepath.Join(bin, "atmost")))
 }
 
@@ -77,4 +81,81 @@ func sql(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	_, err = conn.Exec(ctx, args[0])
 	ts.Check(errors.Join(err, conn.Close(ctx)))
+}
+
+// theService is the key of the service that a script has started.
+type theService struct{}
+
+// service runs the real service with a configuration, flags and variables: service FILE [--FLAG|NAME=VALUE …]. $URL is where it is, and the admin listener is where commands look
+// for it. One that runs is ended first, and the last with the script; service stop only ends it, service kill as a crash would.
+func service(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 1 {
+		ts.Fatalf("usage: service FILE [--FLAG|NAME=VALUE ...] | stop | kill")
+	}
+	running := ts.Value(theService{}).(**child)
+	if *running != nil {
+		if args[0] == "kill" {
+			(*running).kill()
+		} else {
+			ts.Check((*running).stop())
+		}
+		*running = nil
+	}
+	if args[0] == "stop" || args[0] == "kill" {
+		return
+	}
+	log := newJournal()
+	command := []string{"serve", "--config", ts.MkAbs(args[0]), "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"}
+	env := []string{envAsProgram + "=1"}
+	for _, arg := range args[1:] {
+		if strings.HasPrefix(arg, "--") {
+			command = append(command, arg)
+		} else {
+			env = append(env, arg)
+		}
+	}
+	c, err := startChild(context.Background(), command, env, log.add)
+	if err != nil {
+		ts.Fatalf("%v\n%s", err, log.text())
+	}
+	*running = c
+	ts.Defer(c.kill)
+	ts.Setenv("URL", c.url())
+	ts.Setenv("ATMOST_ADMIN", c.addresses[listenerAdmin])
+}
+
+// askService sends a request of the public API, and expects a status: ask STATUS CALL KEY BODY. A key a/k is k in scope a.
+func askService(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 4 {
+		ts.Fatalf("usage: ask STATUS CALL KEY BODY")
+	}
+	r, err := http.NewRequest(http.MethodPost, ts.Getenv("URL")+"/v1/idempotency/"+args[1], strings.NewReader(args[3]))
+	ts.Check(err)
+	scope, key, scoped := strings.Cut(args[2], "/")
+	if !scoped {
+		scope, key = "", args[2]
+	}
+	r.Header.Set("Content-Type", "application/json")
+	r.Header.Set("Idempotency-Key", key)
+	if scope != "" {
+		r.Header.Set("Idempotency-Scope", scope)
+	}
+	resp, err := http.DefaultClient.Do(r)
+	ts.Check(err)
+	p, err := read(resp)
+	ts.Check(err)
+	_, _ = fmt.Fprintln(ts.Stdout(), p.body)
+	if want := args[0]; strconv.Itoa(p.status) != want {
+		ts.Fatalf("status %d, want %s: %s", p.status, want, p.body)
+	}
+}
+
+// unknown has a client claim an operation, and not know how it ended: unknown KEY OPERATION PAYLOAD.
+func unknown(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: unknown KEY OPERATION PAYLOAD")
+	}
+	const token = "0f5bd0bd1f1c4c6f8a7d6c2b9e3f1a05"
+	askService(ts, false, []string{"201", "claim", args[0], `{"operation":"` + args[1] + `","payload":` + args[2] + `,"lease":"30s","lease_token":"` + token + `"}`})
+	askService(ts, false, []string{"200", "fail", args[0], `{"lease_token":"` + token + `","error":{"code":"late","message":"no answer in 30s"},"executed":"unknown"}`})
 }

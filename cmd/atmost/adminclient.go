@@ -1,0 +1,190 @@
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"github.com/atmost-dev/atmost"
+	"github.com/atmost-dev/atmost/wire"
+)
+
+// adminFlags are how a command reaches the admin API of a running service.
+type adminFlags struct {
+	process       process
+	address       string
+	ca, cert, key string
+}
+
+// addAdminFlags gives commands the flags.
+func addAdminFlags(flags *pflag.FlagSet, p process) *adminFlags {
+	a := &adminFlags{process: p}
+	flags.StringVar(&a.address, "admin", "", fmt.Sprintf("where the service's admin listener is, host:port or a URL (environment %s, default %q)",
+		envName("admin"), defaultConfig().Admin))
+	flags.StringVar(&a.ca, "admin-ca", "", "file with the authorities that may have signed the listener's certificate (default: the system's)")
+	flags.StringVar(&a.cert, "admin-cert", "", "file with the certificate to show to the listener")
+	flags.StringVar(&a.key, "admin-key", "", "file with its key")
+	return a
+}
+
+// api is what the flags say.
+func (a *adminFlags) api() (*adminAPI, error) {
+	set, _ := a.process.env(envName("admin"))
+	base, err := adminURL(cmp.Or(a.address, set, defaultConfig().Admin), a.ca != "" || a.cert != "")
+	if err != nil {
+		return nil, problems{{path: "--admin", text: err.Error()}}
+	}
+	t := &http.Transport{TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12}, DisableKeepAlives: true}
+	if a.ca != "" {
+		pem, err := os.ReadFile(a.ca)
+		t.TLSClientConfig.RootCAs = x509.NewCertPool()
+		if err == nil && !t.TLSClientConfig.RootCAs.AppendCertsFromPEM(pem) {
+			err = errors.New("there is no certificate in it")
+		}
+		if err != nil {
+			return nil, problems{{path: "--admin-ca", text: err.Error()}}
+		}
+	}
+	if a.cert != "" || a.key != "" {
+		pair, err := tls.LoadX509KeyPair(a.cert, cmp.Or(a.key, a.cert))
+		if err != nil {
+			return nil, problems{{path: "--admin-cert", text: err.Error()}}
+		}
+		t.TLSClientConfig.Certificates = []tls.Certificate{pair}
+	}
+	return &adminAPI{base: base, client: &http.Client{Transport: t, Timeout: adminTimeout}}, nil
+}
+
+// adminTimeout bounds one request. A part of a bulk change takes ten seconds at most.
+const adminTimeout = 30 * time.Second
+
+// adminURL is what address means: with a path, if the API is behind a proxy that has it below one.
+func adminURL(address string, secure bool) (string, error) {
+	if !strings.Contains(address, "://") {
+		host, port, err := net.SplitHostPort(address)
+		if err != nil {
+			return "", fmt.Errorf("%q is neither host:port nor a URL", address)
+		}
+		scheme := "http"
+		if secure {
+			scheme = "https"
+		}
+		if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() { // as it is said to a listener
+			host = "127.0.0.1"
+		}
+		address = scheme + "://" + net.JoinHostPort(host, port)
+	}
+	u, err := url.Parse(address)
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return "", fmt.Errorf("%q is neither host:port nor a URL", address)
+	}
+	return strings.TrimRight(u.String(), "/"), nil
+}
+
+// adminAPI is the admin API of a running service.
+type adminAPI struct {
+	base   string
+	client *http.Client
+}
+
+// unreachableError says that the service gave no answer that is one.
+type unreachableError struct{ error }
+
+func (e unreachableError) Unwrap() error { return e.error }
+
+// get asks for path, and decodes the answer into body.
+func (a *adminAPI) get(ctx context.Context, path string, query url.Values, body any) error {
+	if len(query) > 0 {
+		path += "?" + query.Encode()
+	}
+	return a.do(ctx, http.MethodGet, path, nil, body)
+}
+
+// post sends a request of package wire, and decodes the answer into body.
+func (a *adminAPI) post(ctx context.Context, path string, request, body any) error {
+	var text []byte
+	switch r := request.(type) {
+	case wire.AdminResolve:
+		text = wire.AppendAdminResolve(nil, r)
+	case wire.AdminBulk:
+		text = wire.AppendAdminBulk(nil, r)
+	default:
+		text = wire.AppendAdmin(nil, r)
+	}
+	return a.do(ctx, http.MethodPost, path, text, body)
+}
+
+func (a *adminAPI) do(ctx context.Context, method, path string, request []byte, body any) error {
+	answer, err := a.ask(ctx, method, path, request)
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(answer, body); err != nil {
+		return unreachableError{fmt.Errorf("%s: the answer is none of this API: %w", a.base, err)}
+	}
+	return nil
+}
+
+// ask returns the body of a successful answer.
+func (a *adminAPI) ask(ctx context.Context, method, path string, request []byte) ([]byte, error) {
+	r, err := http.NewRequestWithContext(ctx, method, a.base+path, bytes.NewReader(request))
+	if err != nil {
+		return nil, err
+	}
+	if request != nil {
+		r.Header.Set("Content-Type", "application/json")
+	}
+	resp, err := a.client.Do(r)
+	if err != nil {
+		var failed *url.Error
+		if errors.As(err, &failed) {
+			err = failed.Err // the URL names a key
+		}
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		return nil, unreachableError{fmt.Errorf("no answer from the admin listener %s: %w; is the service running there? (--admin, environment %s)",
+			a.base, err, envName("admin"))}
+	}
+	defer resp.Body.Close() //nolint:errcheck // it has been read
+	answer, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return nil, unreachableError{fmt.Errorf("%s: the answer was cut off: %w", a.base, err)}
+	}
+	if resp.StatusCode == http.StatusOK {
+		return answer, nil
+	}
+	var refused struct {
+		Error struct {
+			Code    atmost.Code `json:"code"`
+			Message string      `json:"message"`
+		} `json:"error"`
+	}
+	if json.Unmarshal(answer, &refused) != nil || refused.Error.Code == "" {
+		return nil, unreachableError{fmt.Errorf("%s answered %s: it is not this service's admin listener", a.base, resp.Status)}
+	}
+	return nil, &atmost.Error{Code: refused.Error.Code, Message: refused.Error.Message}
+}
+
+// pathOf is where the record of id is.
+func pathOf(id atmost.ID, action string) string {
+	path := "/admin/v1/keys/" + wire.AdminID(id)
+	if action != "" {
+		path += "/" + action
+	}
+	return path
+}

@@ -1,0 +1,6 @@
+//go:build !unix
+
+package main
+
+// fileLimit has nothing to look at.
+func (d *doctor) fileLimit(config) {}
