@@ -42,6 +42,8 @@ type AdminOptions struct {
 	Log *slog.Logger
 	// Metrics answers /metrics.
 	Metrics http.Handler
+	// Console answers what is under /console/, and is asked for it without that, but for the slash. Default: nothing is there.
+	Console http.Handler
 	// Checks are those of /readyz.
 	Checks []Check
 	// Version and Store, its kind, are told to whoever asks for an overview.
@@ -50,7 +52,7 @@ type AdminOptions struct {
 	Backup func(context.Context) (string, error)
 }
 
-// Admin returns the handler for operators: what Health has, /debug/pprof/, and the admin API under /admin/v1/. Nobody is asked who
+// Admin returns the handler for operators: what Health has, /debug/pprof/, the console, and the admin API under /admin/v1/. Nobody is asked who
 // they are, so it is not for the network at large; requests that a browser sends for another site's page change nothing.
 func Admin(engine *atmost.Engine, o AdminOptions) http.Handler {
 	if o.MaxBody <= 0 {
@@ -66,6 +68,10 @@ func Admin(engine *atmost.Engine, o AdminOptions) http.Handler {
 	handlers["GET /debug/pprof/symbol"] = pprof.Symbol
 	handlers["POST /debug/pprof/symbol"] = pprof.Symbol
 	handlers["GET /debug/pprof/trace"] = pprof.Trace
+	if o.Console != nil {
+		handlers["GET /console/"] = http.StripPrefix("/console", o.Console).ServeHTTP
+		handlers["GET /console"] = toConsole
+	}
 	a := &admin{api: api{engine: engine, maxBody: o.MaxBody}, log: o.Log, version: o.Version, store: o.Store, makeBackup: o.Backup}
 	a.routes(handlers)
 	protection := http.NewCrossOriginProtection()
@@ -73,6 +79,12 @@ func Admin(engine *atmost.Engine, o AdminOptions) http.Handler {
 		writeRefusal(w, &atmost.Error{Code: atmost.CodeInvalidRequest, Message: "the request was sent by a page of another site"})
 	}))
 	return dress(o.Log, protection.Handler(dispatch(handlers)))
+}
+
+// toConsole leads to the console. The address is relative, so that a proxy may have put any path before it.
+func toConsole(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Location", "console/")
+	write(w, http.StatusTemporaryRedirect, nil)
 }
 
 func healthRoutes(metrics http.Handler, checks []Check) map[string]http.HandlerFunc {

@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/atmost-dev/atmost"
+	"github.com/atmost-dev/atmost/console"
 	"github.com/atmost-dev/atmost/gateway"
 	"github.com/atmost-dev/atmost/server"
 	"github.com/atmost-dev/atmost/store/sealed"
@@ -165,8 +166,8 @@ func (p *program) handlers(metrics *prometheus.Registry) {
 		case listenerAdmin:
 			kind, _ := storeKind(p.config.Store)
 			h = server.Admin(p.engine, server.AdminOptions{
-				MaxBody: p.config.MaxBody, Log: p.log, Metrics: scrape, Checks: checks, Version: buildVersion().Version, Store: kind,
-				Backup: p.backups(),
+				MaxBody: p.config.MaxBody, Log: p.log, Metrics: scrape, Console: console.Handler(), Checks: checks,
+				Version: buildVersion().Version, Store: kind, Backup: p.backups(),
 			})
 		case listenerHealth:
 			h = server.Health(p.log, scrape, checks...)

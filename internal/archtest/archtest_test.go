@@ -31,6 +31,7 @@ var mayImport = map[string][]string{
 	"upstream":     {root},
 	"telemetry":    {root},
 	"wire":         {root},
+	"console":      {},
 	"atmostclient": {root, "wire"},
 	"atmosthttp":   {root, "fingerprint", "wire"},
 	"server":       {root, "fingerprint", "upstream", "wire"},
