@@ -133,6 +133,7 @@ func FuzzAdminBodies(f *testing.F) {
 		check(any1(wire.ParseAdminCompare(body)))
 		check(any1(wire.ParseAdminAdmit(body)))
 		check(any1(wire.ParseAdminBulk(body)))
+		check(any1(wire.ParseAdminBackup(body)))
 	})
 }
 

@@ -104,6 +104,18 @@ func TestDev(t *testing.T) {
 	} else {
 		declined.want(t, 424, `"upstream_status":402`)
 	}
+	explain := regexp.MustCompile(` (explain order-2 --admin http://\S+)`).FindStringSubmatch(guide)
+	if explain == nil {
+		t.Fatal("nobody is told how to have a key explained")
+	}
+	if exit, said, _ := command(t, strings.Fields(explain[1])...); exit != exitOK || !strings.Contains(said, "order-2 is ") {
+		t.Errorf("exit code %d, %s", exit, said)
+	}
+	if page, err := client.Get(regexp.MustCompile(`http://\S+/console/`).FindString(guide)); err != nil {
+		t.Error(err)
+	} else if p, err := read(page); err != nil || p.status != http.StatusOK || !strings.Contains(p.body, "<title>") {
+		t.Errorf("the console is %d, %v", p.status, err)
+	}
 	resp, err := client.Get(regexp.MustCompile(`http://\S+/ledger`).FindString(guide))
 	if err != nil {
 		t.Fatal(err)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"os"
 	"strings"
 
 	"github.com/atmost-dev/atmost"
@@ -17,7 +18,7 @@ func (d *dev) guide(service, admin string) {
 	for _, address := range d.busy {
 		d.say("%s is taken, so another port was chosen.", address)
 	}
-	d.say("%s", strings.NewReplacer("SERVICE", service, "ADMIN", admin, "TARGET", d.target, "DIR", d.dir, "SIMULATE", simulateHelp).Replace(`
+	d.say("%s", strings.NewReplacer("SERVICE", service, "ADMIN", admin, "TARGET", d.target, "DIR", d.dir, "PROGRAM", programName(os.Args[0]), "SIMULATE", simulateHelp).Replace(`
 atmost is running at SERVICE, a sample upstream at TARGET.
 
 Charge a card. Send this line twice: the answer is the same, the card is charged once.
@@ -39,11 +40,21 @@ SIMULATE
 
 What really happened:    curl -s TARGET/ledger
 What the service says:   curl -s SERVICE/v1/idempotency/status -H 'Idempotency-Key: order-1'
+What a key went through: PROGRAM explain order-2 --admin ADMIN
+All of it, to look at:   ADMIN/console/
 Metrics:                 curl -s ADMIN/metrics
 The configuration:       DIR/atmost.yaml
 
 Ctrl-C ends it. Below, each effect and each answer is told.
 `))
+}
+
+// programName is what to type for this program, which was started as path: go run builds one that is gone afterwards.
+func programName(path string) string {
+	if strings.Contains(path, "go-build") {
+		return "go run ./cmd/atmost"
+	}
+	return path
 }
 
 // tell says in plain words what a request was answered.
