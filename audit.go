@@ -51,9 +51,11 @@ const (
 	// AuditAdmit: lift the guard from a scope, AuditAdmitAll from all.
 	AuditAdmit    Action = 4
 	AuditAdmitAll Action = 5
+	// AuditGuard: tell that the store was set back, and may have forgotten keys.
+	AuditGuard Action = 6
 )
 
-var actionNames = [...]string{"", "resolve", "erase", "forget", "admit", "admit_all"}
+var actionNames = [...]string{"", "resolve", "erase", "forget", "admit", "admit_all", "guard"}
 
 // String is the name in the API.
 func (a Action) String() string {
@@ -70,7 +72,7 @@ type AuditEntry struct {
 	At     Time
 	Actor  Actor
 	Action Action
-	// ID is the record's; of AuditAdmit only its scope counts, of AuditAdmitAll nothing.
+	// ID is the record's; of AuditAdmit only its scope counts, of AuditAdmitAll and AuditGuard nothing.
 	ID        ID
 	Operation string
 	Attempt   uint32

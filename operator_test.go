@@ -393,7 +393,7 @@ func TestAdmitting(t *testing.T) {
 	if err == nil {
 		err = store.Close()
 	}
-	if err = errors.Join(err, pebblestore.Guard("store", o)); err != nil {
+	if err = errors.Join(err, pebblestore.Guard("store", ada, o)); err != nil {
 		t.Fatal(err)
 	}
 	if store, err = pebblestore.Open("store", o); err != nil {
@@ -422,7 +422,7 @@ func TestAdmitting(t *testing.T) {
 		if d.Guarded() {
 			d.Error("the store is guarded, still")
 		}
-		if got, want := d.trail(), []string{"admit s/ 0 absent absent ada", "admit / 0 absent absent ada", "admit_all / 0 absent absent ada"}; !slices.Equal(got, want) {
+		if got, want := d.trail(), []string{"guard / 0 absent absent ada", "admit s/ 0 absent absent ada", "admit / 0 absent absent ada", "admit_all / 0 absent absent ada"}; !slices.Equal(got, want) {
 			d.Errorf("the trail is %q", got)
 		}
 	})

@@ -760,7 +760,7 @@ func TestAdmit(t *testing.T) {
 	if err := open().Close(); err != nil {
 		t.Fatal(err)
 	}
-	if err := pebblestore.Guard("store", pebblestore.Options{Clock: clock, FS: fs}); err != nil {
+	if err := pebblestore.Guard("store", atmost.Actor{Name: "ada", Reason: "r"}, pebblestore.Options{Clock: clock, FS: fs}); err != nil {
 		t.Fatal(err)
 	}
 	c := one(answers(completed("1")))
@@ -811,7 +811,7 @@ func TestAdmit(t *testing.T) {
 	for _, e := range read[wire.AdminAudit](o, o.get("/audit", 200)).Entries {
 		actions = append(actions, e.Action+" "+e.Scope+e.Key+e.ID+e.Before+e.After)
 	}
-	if want := []string{"admit_all ", "admit ", "admit t"}; !slices.Equal(actions, want) {
+	if want := []string{"admit_all ", "admit ", "admit t", "guard "}; !slices.Equal(actions, want) {
 		t.Errorf("the audit trail is %q", actions)
 	}
 }

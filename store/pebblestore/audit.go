@@ -27,15 +27,21 @@ type audit struct {
 }
 
 func (s *Store) loadAudit() (err error) {
-	iter, err := s.db.NewIter(rangeOf([]byte{prefixAudit}))
+	s.audit.last, err = lastAudit(s.db)
+	return err
+}
+
+// lastAudit is the number of the newest entry, 0 if there is none.
+func lastAudit(db *pebble.DB) (last uint64, err error) {
+	iter, err := db.NewIter(rangeOf([]byte{prefixAudit}))
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer func() { err = errors.Join(err, iter.Close()) }()
 	if iter.Last() {
-		s.audit.last, err = numberOf(iter.Key())
+		last, err = numberOf(iter.Key())
 	}
-	return err
+	return last, err
 }
 
 func numberOf(key []byte) (uint64, error) {

@@ -2,11 +2,14 @@ package pebblestore
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/atmost-dev/atmost"
 )
 
 // Checkpoint makes a backup in dir, which must not exist: all that was answered before the call is in it. The store goes on
@@ -36,9 +39,12 @@ func Restore(checkpointDir, dir string, o Options) error {
 }
 
 // Guard tells that the store in dir, which nobody has open, may have forgotten claims: that an older copy was put in its place. When
-// it returns without an error, that is durable, and the store is guarded whenever it is opened: see Guarded. Of o, FS, Logger and
-// Tune count.
-func Guard(dir string, o Options) error {
+// it returns without an error, that is durable, and so is who told it, in the audit trail; the store is guarded whenever it is opened: see
+// Guarded. Of o, FS, Logger, Clock and Tune count.
+func Guard(dir string, by atmost.Actor, o Options) error {
+	if err := by.Validate(); err != nil {
+		return err
+	}
 	o = o.withDefaults()
 	fs := o.fs()
 	if _, err := fs.Stat(dir); err != nil {
@@ -48,7 +54,7 @@ func Guard(dir string, o Options) error {
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(setGuard(dir, o, lock), lock.Close()); err != nil {
+	if err := errors.Join(setGuard(dir, &by, o, lock), lock.Close()); err != nil {
 		return fmt.Errorf("pebblestore: guarding %s: %w", dir, err)
 	}
 	return nil
@@ -73,7 +79,7 @@ func restore(from, dir string, o Options) error {
 	if !found {
 		return errors.New("there is no backup")
 	}
-	if err := setGuard(temporary, o, nil); err != nil {
+	if err := setGuard(temporary, nil, o, nil); err != nil {
 		return err
 	}
 	if err := fs.Rename(temporary, dir); err != nil {
@@ -82,9 +88,9 @@ func restore(from, dir string, o Options) error {
 	return syncDir(fs, fs.PathDir(dir))
 }
 
-// setGuard marks the database in dir, for which lock is held if that is not nil, as set back. All that it holds is at most as old as
-// its clock's mark.
-func setGuard(dir string, o Options, lock *pebble.Lock) (err error) {
+// setGuard marks the database in dir, for which lock is held if that is not nil, as set back, and writes down who said so, if by is not
+// nil. All that it holds is at most as old as its clock's mark.
+func setGuard(dir string, by *atmost.Actor, o Options, lock *pebble.Lock) (err error) {
 	var fatal error
 	p := o.pebble(func(err error) { fatal = errors.Join(fatal, err) })
 	p.ErrorIfNotExists, p.Lock = true, lock
@@ -98,11 +104,22 @@ func setGuard(dir string, o Options, lock *pebble.Lock) (err error) {
 		return fmt.Errorf("it holds no store: %w", err)
 	}
 	defer func() { err = errors.Join(err, closer.Close()) }()
+	if len(mark) != 8 {
+		return fmt.Errorf("its mark of time is %w", errCorrupt)
+	}
 	b := db.NewBatch()
 	defer b.Close()
 	admitted := rangeOf(admittedKey(""))
 	_ = b.DeleteRange(admitted.LowerBound, admitted.UpperBound, nil)
 	_ = b.Set(metaGuard, mark, nil)
+	if by != nil {
+		last, err := lastAudit(db)
+		if err != nil {
+			return err
+		}
+		at := max(atmost.TimeOf(o.Clock.Now()), atmost.Time(binary.BigEndian.Uint64(mark)))
+		_ = b.Set(auditKey(last+1), encodeAudit(&atmost.AuditEntry{At: at, Actor: *by, Action: atmost.AuditGuard}), nil)
+	}
 	return b.Commit(durable)
 }
 

@@ -246,13 +246,13 @@ func TestRestore(t *testing.T) {
 	apply(t, s, elsewhere, claim(7))
 
 	// An older copy that was put in a store's place is guarded when somebody says so.
-	if err := pebblestore.Guard("restored", o); err == nil {
+	if err := pebblestore.Guard("restored", operator, o); err == nil {
 		t.Error("a store was guarded that is open")
 	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if err := pebblestore.Guard("restored", o); err != nil {
+	if err := pebblestore.Guard("restored", operator, o); err != nil {
 		t.Fatal(err)
 	}
 	s = open(t, "restored", o)
@@ -260,7 +260,15 @@ func TestRestore(t *testing.T) {
 	if refused("guarded"); !s.Guarded() {
 		t.Error("not guarded")
 	}
-	if err := pebblestore.Guard("nowhere", o); err == nil {
+	trail, err := s.Audit(t.Context(), 0, 10)
+	if err != nil || len(trail) != 3 || trail[0].Action != atmost.AuditGuard || trail[0].Actor != operator ||
+		trail[0].Number != trail[1].Number+1 || trail[0].At < trail[1].At {
+		t.Errorf("the audit trail is %+v, %v", trail, err)
+	}
+	if err := pebblestore.Guard("restored", atmost.Actor{}, o); atmost.CodeOf(err) != atmost.CodeInvalidRequest {
+		t.Errorf("guarded by nobody: %v", err)
+	}
+	if err := pebblestore.Guard("nowhere", operator, o); err == nil {
 		t.Error("guarded a directory that is not there")
 	}
 }

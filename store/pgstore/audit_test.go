@@ -206,7 +206,7 @@ func TestAuditOfAdmissions(t *testing.T) {
 	if got := audit(t, s); len(got) != 0 {
 		t.Errorf("without a guard: %+v", got)
 	}
-	if err := pgstore.Guard(t.Context(), url, pgstore.Options{}); err != nil {
+	if err := pgstore.Guard(t.Context(), url, operator, pgstore.Options{}); err != nil {
 		t.Fatal(err)
 	}
 	begin := atmost.TimeOf(time.Now().Add(-time.Hour))
@@ -229,7 +229,7 @@ func TestAuditOfAdmissions(t *testing.T) {
 		}
 		got = append(got, line{e.Action, e.ID.Scope})
 	}
-	if want := []line{{atmost.AuditAdmitAll, ""}, {atmost.AuditAdmit, "b"}, {atmost.AuditAdmit, "a"}}; !slices.Equal(got, want) {
+	if want := []line{{atmost.AuditAdmitAll, ""}, {atmost.AuditAdmit, "b"}, {atmost.AuditAdmit, "a"}, {atmost.AuditGuard, ""}}; !slices.Equal(got, want) {
 		t.Errorf("the audit trail is %v, want %v", got, want)
 	}
 	if err := s.Admit(t.Context(), "a", atmost.Actor{Name: "nul\x00", Reason: "r"}); atmost.CodeOf(err) != atmost.CodeInvalidRequest {

@@ -157,7 +157,7 @@ func (s *Store) replaced(ctx context.Context, conn *pgx.Conn, known, v server) e
 			v.timeline, v.synchronous, known.timeline)
 		return err
 	}
-	err := s.putUpGuard(ctx, conn, v, &known.timeline)
+	err := s.putUpGuard(ctx, conn, v, &known.timeline, nil)
 	if err != nil {
 		return err
 	}
@@ -168,12 +168,20 @@ func (s *Store) replaced(ctx context.Context, conn *pgx.Conn, known, v server) e
 }
 
 // putUpGuard writes down that v, which is the server from now on, may have forgotten claims: if the one before was on timeline, or
-// whatever that was on if it is nil.
-func (s *Store) putUpGuard(ctx context.Context, conn *pgx.Conn, v server, timeline *string) error {
+// whatever that was on if it is nil. Who says so is in the audit trail; nobody does if by is nil.
+func (s *Store) putUpGuard(ctx context.Context, conn *pgx.Conn, v server, timeline *string, by *atmost.Actor) error {
+	args := pgx.NamedArgs{"system": v.identity(), "timeline": v.timeline, "synchronous": v.synchronous, "before": timeline}
+	count, entry := "", "SELECT FROM noticed"
+	if by != nil {
+		addTo(args, &atmost.AuditEntry{Action: atmost.AuditGuard, Actor: *by})
+		count, entry = ", audited = audited + 1", addEntry+" FROM noticed c"
+	}
 	_, err := conn.Exec(ctx, s.sql(`WITH noticed AS (
-		UPDATE atmost_meta SET system = $1, timeline = $2, synchronous = $3, guarded_since = {now}, guard_version = guard_version + 1
-		WHERE id = 1 AND timeline = coalesce($4, timeline) RETURNING id)
-		DELETE FROM atmost_admitted WHERE EXISTS (SELECT FROM noticed)`), v.identity(), v.timeline, v.synchronous, timeline)
+		UPDATE atmost_meta SET system = @system, timeline = @timeline, synchronous = @synchronous,
+			guarded_since = {now}, guard_version = guard_version + 1`+count+`
+		WHERE id = 1 AND timeline = coalesce(@before, timeline) RETURNING audited),
+		forgotten AS (DELETE FROM atmost_admitted WHERE EXISTS (SELECT FROM noticed))
+		`+entry), args)
 	return err
 }
 
@@ -215,8 +223,11 @@ func (s *Store) AdmitAll(ctx context.Context, by atmost.Actor) error {
 
 // Guard tells that the database at url may have forgotten claims: that it was restored from a backup, or copied to the server it is
 // on. When it returns without an error, that is durable: the server counts as the one that the database is used on, and the stores
-// that are opened from then on are guarded. One that is open learns of it within a second or so.
-func Guard(ctx context.Context, url string, o Options) error {
+// that are opened from then on are guarded, and the audit trail tells by whom. One that is open learns of it within a second or so.
+func Guard(ctx context.Context, url string, by atmost.Actor, o Options) error {
+	if err := errors.Join(by.Validate(), storableActor(by)); err != nil {
+		return err
+	}
 	o, err := o.withDefaults()
 	if err != nil {
 		return err
@@ -238,7 +249,7 @@ func Guard(ctx context.Context, url string, o Options) error {
 	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
 	v, err := s.look(ctx, conn)
 	if err == nil {
-		err = s.putUpGuard(ctx, conn, v, nil)
+		err = s.putUpGuard(ctx, conn, v, nil, &by)
 	}
 	if err != nil {
 		return fmt.Errorf("pgstore: %w", err)

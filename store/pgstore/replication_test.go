@@ -200,7 +200,7 @@ func TestPromoted(t *testing.T) {
 	}
 
 	// A database that was set back otherwise is guarded when somebody says so, and those that use it find out.
-	if err := pgstore.Guard(t.Context(), promotedURL, pgstore.Options{}); err != nil {
+	if err := pgstore.Guard(t.Context(), promotedURL, operator, pgstore.Options{}); err != nil {
 		t.Fatal(err)
 	}
 	again := newStore(t, promotedURL, pgstore.Options{})
