@@ -26,6 +26,7 @@ func devCommand(p process) *cobra.Command {
 			"Prints curl lines to try. With --demo it plays a scene against the real service instead, and exits with 0\n" +
 			"only if everything went as promised.\n\n" + simulateHelp,
 		RunE: func(c *cobra.Command, _ []string) error {
+			p.ownSignals() // a temporary directory is removed at the end
 			d := &dev{process: p}
 			if withDemo {
 				return d.run(c.Context(), data, d.demo)

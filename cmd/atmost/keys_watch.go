@@ -34,6 +34,7 @@ and again, so it may miss what came and went in between; what it prints is in th
 			f.one, f.key = true, args[0]
 		}
 		w := watcher{output: o, seen: map[string]string{}}
+		signals := p.ownSignals()
 		again := time.NewTicker(*every)
 		defer again.Stop()
 		for {
@@ -42,7 +43,7 @@ and again, so it may miss what came and went in between; what it prints is in th
 			}
 			select {
 			case <-again.C:
-			case <-p.signals:
+			case <-signals:
 				return nil
 			case <-c.Context().Done():
 				return nil

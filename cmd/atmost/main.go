@@ -29,10 +29,10 @@ const (
 func main() {
 	// Room for two: a second request to end must not get lost behind the first.
 	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	os.Exit(run(context.Background(), os.Args[1:], process{
 		stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, interactive: isTerminal(os.Stdin) && isTerminal(os.Stderr),
 		env: os.LookupEnv, signals: signals, logging: muteStandardLog,
+		own: func() { signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP) },
 	}))
 }
 
@@ -43,7 +43,16 @@ type process struct {
 	interactive    bool      // there is somebody who can be asked
 	env            func(string) (string, bool)
 	signals        <-chan os.Signal
+	own            func()             // if not nil, has signals come by that channel; until then they end the process
 	logging        func(*slog.Logger) // if not nil, told once which log the service writes
+}
+
+// ownSignals is for commands that have something to bring to an end: what would end the process comes by a channel from then on.
+func (p process) ownSignals() <-chan os.Signal {
+	if p.own != nil {
+		p.own()
+	}
+	return p.signals
 }
 
 // run performs one command and returns the exit code.

@@ -23,6 +23,7 @@ func serveCommand(p process) *cobra.Command {
 }
 
 func serve(ctx context.Context, p process, s source) error {
+	signals := p.ownSignals()
 	loaded, err := s.load()
 	if err != nil {
 		return err
@@ -32,7 +33,7 @@ func serve(ctx context.Context, p process, s source) error {
 	if err != nil {
 		return err
 	}
-	if err := service.Run(ctx, p.signals); err != nil {
+	if err := service.Run(ctx, signals); err != nil {
 		return err // the process ends now: closing could wait for what hangs
 	}
 	service.Close()
