@@ -91,6 +91,10 @@ func restore(from, dir string, o Options) error {
 // setGuard marks the database in dir, for which lock is held if that is not nil, as set back, and writes down who said so, if by is not
 // nil. All that it holds is at most as old as its clock's mark.
 func setGuard(dir string, by *atmost.Actor, o Options, lock *pebble.Lock) (err error) {
+	disk := space{fs: o.fs(), dir: dir, reserve: o.DiskReserve}
+	if err := disk.enoughToOpen(); err != nil {
+		return err // Pebble would try to open it again and again
+	}
 	var fatal error
 	p := o.pebble(func(err error) { fatal = errors.Join(fatal, err) })
 	p.ErrorIfNotExists, p.Lock = true, lock

@@ -474,6 +474,29 @@ func TestTooFullToOpen(t *testing.T) {
 	}
 }
 
+// TestGuardOnAFullDisk: what cannot be written is said, and not tried for ever.
+func TestGuardOnAFullDisk(t *testing.T) {
+	fs := vfs.NewMem()
+	s, err := pebblestore.Open("store", pebblestore.Options{FS: fs})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(s.Checkpoint(t.Context(), "backup"), s.Close()); err != nil {
+		t.Fatal(err)
+	}
+	full := pebblestore.Options{FS: diskUsageFS{fs, 1000}}
+	by := atmost.Actor{Name: "ada", Reason: "r"}
+	if err := pebblestore.Guard("store", by, full); err == nil || !strings.Contains(err.Error(), "has 1000 bytes free") {
+		t.Errorf("guarded: %v", err)
+	}
+	if err := pebblestore.Restore("backup", "restored", full); err == nil || !strings.Contains(err.Error(), "has 1000 bytes free") {
+		t.Errorf("restored: %v", err)
+	}
+	if err := pebblestore.Guard("store", by, pebblestore.Options{FS: fs}); err != nil {
+		t.Error(err)
+	}
+}
+
 type diskUsageFS struct {
 	vfs.FS
 	free uint64

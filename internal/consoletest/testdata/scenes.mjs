@@ -82,7 +82,7 @@ export const scenes = [
       await doubts(service);
       await page.clock.install({ time: new Date() });
       await goTo(page, at.admin, "", "Overview");
-      await traffic(page, service, 62);
+      await traffic(page, service, 32);
       assert.match((await texts(page, ".tile"))[0], /^Answers per second\n[1-9][\d.]*\n[\d.]+ executed, [\d.]+ replayed$/);
       await shot("overview-light");
       const tiles = (await texts(page, ".tile")).join("\n");
