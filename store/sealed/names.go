@@ -158,6 +158,27 @@ func (s *store) agree(ctx context.Context) error {
 	return nil
 }
 
+// mayClaim refuses a claim of stored before it is settled how the keys beside it are stored. A store that takes no marker, as it is
+// guarded or full, may yet take a key: of a scope that was admitted by itself, or when there is room again a moment later. So then only
+// what is there already is claimed, which tells by itself that it is in the right place.
+func (s *store) mayClaim(ctx context.Context, stored atmost.ID) error {
+	if s.agreed.Load() {
+		return nil
+	}
+	err := s.agree(ctx)
+	if err == nil || !refusesNew(err) {
+		return err
+	}
+	r, failed := s.Store.Lookup(ctx, stored)
+	if failed != nil {
+		return failed
+	}
+	if r.State == atmost.Absent {
+		return err
+	}
+	return nil
+}
+
 // begun refuses digests for a store that has records and no marker: they are of a time before there were markers.
 func (s *store) begun(ctx context.Context, way string) error {
 	if way == plainNames {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/atmost-dev/atmost"
 	"github.com/atmost-dev/atmost/store/memstore"
+	"github.com/atmost-dev/atmost/store/pebblestore"
 	"github.com/atmost-dev/atmost/store/storetest"
 )
 
@@ -298,6 +299,57 @@ func TestRefusesNew(t *testing.T) {
 		if step, err := late.Apply(t.Context(), someID, claim(1)); !errors.Is(err, ErrNames) || step.Changed {
 			t.Errorf("two ways to store keys in one store: %+v, %v", step, err)
 		}
+	}
+}
+
+// TestAdmittedScope: a guarded store takes keys of a scope that was admitted by itself, but not the marker, which has none. Until it
+// does nothing begins, or it would begin once more in a process that stores keys in another way.
+func TestAdmittedScope(t *testing.T) {
+	clock, fs := storetest.NewClock(), vfs.NewMem()
+	known := atmost.ID{Scope: "s", Key: "known"} // of a time before there were markers
+	inner := openPebble(t, clock, fs)
+	w := &world{T: t, clock: clock}
+	w.ok(inner, known, claim(1))
+	w.ok(inner, known, finish(1, atmost.Completed, result))
+	if err := inner.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := pebblestore.Guard("store", person, pebblestore.Options{Clock: clock, FS: fs}); err != nil {
+		t.Fatal(err)
+	}
+	inner = openPebble(t, clock, fs)
+	s := openOver(t, inner, Options{})
+	defer s.Close()
+	if err := s.(atmost.Guard).Admit(t.Context(), "s", person); err != nil {
+		t.Fatal(err)
+	}
+	if step, err := s.Apply(t.Context(), someID, claim(1)); atmost.CodeOf(err) != atmost.CodeOutcomeUnknown || step.Changed {
+		t.Errorf("begun without a marker: %+v, %v", step, err)
+	}
+	if step := w.ok(s, known, claim(2)); step.Changed || !bytes.Equal(step.Record.Result, result) {
+		t.Errorf("what is known is answered with %+v", step)
+	}
+	if err := s.(atmost.Guard).Admit(t.Context(), "", person); err != nil {
+		t.Fatal(err)
+	}
+	if step := w.ok(s, someID, claim(1)); !step.Changed {
+		t.Errorf("with a marker: %+v", step)
+	}
+	if _, err := Open(t.Context(), inner, Options{Names: namesOf(t, 3)}); !errors.Is(err, ErrNames) {
+		t.Errorf("in another way: %v", err)
+	}
+}
+
+// TestFullForAMoment: the store has room again between the question how keys are stored and the claim.
+func TestFullForAMoment(t *testing.T) {
+	inner := &closed{Store: memstore.New(memstore.Options{}), reason: atmost.ErrFull}
+	s := openOver(t, applying{inner, func(event atmost.Event) {
+		if c, ok := event.(*atmost.Claim); ok && c.Operation == "charge" { // which is not the marker's
+			inner.reason = nil
+		}
+	}}, Options{})
+	if step, err := s.Apply(t.Context(), someID, claim(1)); !errors.Is(err, atmost.ErrFull) || step.Changed {
+		t.Errorf("%+v, %v", step, err)
 	}
 }
 

@@ -94,12 +94,10 @@ func (s *store) Apply(ctx context.Context, id atmost.ID, event atmost.Event) (at
 }
 
 func (s *store) apply(ctx context.Context, id atmost.ID, event atmost.Event) (atmost.Step, error) {
-	if _, claim := event.(*atmost.Claim); claim && !s.agreed.Load() {
-		if err := s.agree(ctx); err != nil && !refusesNew(err) {
-			return atmost.Step{}, err
-		}
-	}
 	stored, err := s.names.addressed(id, event)
+	if _, claim := event.(*atmost.Claim); claim && err == nil {
+		err = s.mayClaim(ctx, stored)
+	}
 	if err != nil {
 		return atmost.Step{Record: atmost.Record{ID: id}}, err
 	}
