@@ -188,12 +188,7 @@ func TestReadyHidden(t *testing.T) {
 	r := boot(t, "store_keys: digest\nstore_keys_file: '"+names+"'\nencryption_key_file: '"+names+"'\n")
 	r.get(t, listenerHealth, "/readyz?verbose").want(t, 200, "[+] store: ok")
 	page, err := r.engine.List(context.Background(), atmost.Query{})
-	if err != nil {
-		t.Error(err)
-	}
-	for _, record := range page.Records {
-		if record.Operation != "self-test" && !strings.HasPrefix(record.ID.Key, "keyed-") {
-			t.Errorf("listed: %+v", record)
-		}
+	if err != nil || len(page.Records) > 0 { // its own records are nobody's
+		t.Errorf("listed: %+v, %v", page.Records, err)
 	}
 }

@@ -38,9 +38,12 @@ func isName(key string) bool {
 	})
 }
 
+// isOwn reports whether key is the service's own, as no client's key has a space. It is of no account, and tells nothing.
+func isOwn(key string) bool { return strings.Contains(key, " ") }
+
 // stored is what id is stored as. Nil names store it as it is.
 func (n *Names) stored(id atmost.ID) atmost.ID {
-	if n == nil {
+	if n == nil || isOwn(id.Key) {
 		return id
 	}
 	mac := hmac.New(sha256.New, n.key.naming)
@@ -193,7 +196,7 @@ func (s *store) begun(ctx context.Context, way string) error {
 			return err
 		}
 		for _, r := range page.Records {
-			if !strings.Contains(r.ID.Key, " ") { // one with a space is the service's own, and of no account
+			if !isOwn(r.ID.Key) {
 				return mixed(plainNames, way)
 			}
 		}

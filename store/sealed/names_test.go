@@ -376,6 +376,17 @@ func TestProbes(t *testing.T) {
 	w.ok(plain.store, someID, probed)
 }
 
+// TestOwnKeys: what the service claims for itself is known as its own, and in nobody's way, whatever is done with keys.
+func TestOwnKeys(t *testing.T) {
+	w := newWorld(t, nil, namesOf(t, 3))
+	own := atmost.ID{Key: "self-test 1"}
+	w.ok(w.store, own, claim(1))
+	page, err := w.store.List(t.Context(), atmost.Query{Limit: 10})
+	if err != nil || len(page.Records) != 1 || page.Records[0].ID != own {
+		t.Errorf("listed: %+v, %v", page.Records, err)
+	}
+}
+
 func TestNewNames(t *testing.T) {
 	if _, err := NewNames(keysOf(t, line("a", 1), line("b", 2))); err == nil || !strings.Contains(err.Error(), "2 keys") {
 		t.Errorf("%v", err)
