@@ -93,7 +93,7 @@ func (k *key) seal(of owner, result []byte) []byte {
 func isSealed(result []byte) bool { return len(result) > 0 && result[0] == magic }
 
 var (
-	errChanged = errors.New("sealed: a result was changed where it is stored, or moved there from another record")
+	errChanged = errors.New("sealed: a result was changed where it is stored, or moved there from another record, or the key file has another secret under the id of its key")
 	errNoKeys  = errors.New("sealed: a result is encrypted, and there is no key file")
 	errNewer   = errors.New("sealed: a result was encrypted by a newer version of the service")
 )

@@ -103,10 +103,12 @@ func (s *store) apply(ctx context.Context, id atmost.ID, event atmost.Event) (at
 	}
 	sent, plain, sealed := s.sent(stored, event)
 	step, err := s.Store.Apply(ctx, stored, sent)
+	var bad error
 	if len(sealed) > 0 && bytes.Equal(step.Record.Result, sealed) {
 		step.Record.Result = plain
+	} else {
+		bad = s.openIn(&step.Record)
 	}
-	bad := s.openIn(&step.Record)
 	step.Record.ID = id
 	if step.Audit != nil {
 		entry := *step.Audit

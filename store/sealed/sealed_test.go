@@ -258,6 +258,21 @@ func TestAtRest(t *testing.T) {
 	}
 }
 
+// TestNoJSON: a result that no JSON value could be is returned as it was reported, though it begins as what is sealed does.
+func TestNoJSON(t *testing.T) {
+	w := newWorld(t, ringOf(t, line("a", 1)), nil)
+	odd := []byte{magic, version, 0}
+	w.ok(w.store, someID, claim(1))
+	for range 2 {
+		if step := w.ok(w.store, someID, finish(1, atmost.Completed, odd)); !bytes.Equal(step.Record.Result, odd) {
+			t.Errorf("answered with %q", step.Record.Result)
+		}
+	}
+	if r, err := w.store.Lookup(t.Context(), someID); err != nil || !bytes.Equal(r.Result, odd) {
+		t.Errorf("%q, %v", r.Result, err)
+	}
+}
+
 // TestNoOutcome: a result that is reported with no outcome is none's, and is hidden and returned all the same.
 func TestNoOutcome(t *testing.T) {
 	w := newWorld(t, ringOf(t, line("a", 1)), nil)
