@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"net/http"
 
 	"github.com/atmost-dev/atmost"
 	"github.com/atmost-dev/atmost/store/sealed"
@@ -53,6 +54,13 @@ func (p *program) hide(ctx context.Context) (atmost.Store, error) {
 		return nil, fmt.Errorf("the store %s cannot be used: %w", shownStore(p.config.Store), oneLine{err})
 	}
 	return hidden, nil
+}
+
+// named has operators name a record by the digest of its key, which is what they are shown where digests are stored.
+func named(admin http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		admin.ServeHTTP(w, r.WithContext(sealed.ByDigest(r.Context())))
+	})
 }
 
 // renewKeys reads the encryption keys again. If anything is wrong with them those from before stay.

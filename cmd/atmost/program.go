@@ -165,10 +165,10 @@ func (p *program) handlers(metrics *prometheus.Registry) {
 			h, readTimeout = p.tracing.maker().Handler(http.HandlerFunc(p.serveGateway)), 0 // what passes through may take its time
 		case listenerAdmin:
 			kind, _ := storeKind(p.config.Store)
-			h = server.Admin(p.engine, server.AdminOptions{
+			h = named(server.Admin(p.engine, server.AdminOptions{
 				MaxBody: p.config.MaxBody, Log: p.log, Metrics: scrape, Console: console.Handler(), Checks: checks,
 				Version: buildVersion().Version, Store: kind, Backup: p.backups(),
-			})
+			}))
 		case listenerHealth:
 			h = server.Health(p.log, scrape, checks...)
 		default:

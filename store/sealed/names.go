@@ -52,6 +52,13 @@ func (n *Names) stored(id atmost.ID) atmost.ID {
 	return atmost.ID{Scope: id.Scope, Key: namePrefix + hex.EncodeToString(mac.Sum(nil))}
 }
 
+type byDigest struct{}
+
+// ByDigest returns a context in which a record is also found by the digest of its key, as an operator names it who was shown no key.
+// Without it a digest finds nothing: who has read digests, in a store or a backup of it, and can send requests as a client, gets no
+// result for that.
+func ByDigest(ctx context.Context) context.Context { return context.WithValue(ctx, byDigest{}, true) }
+
 // looked is stored, but for a digest, which names its record.
 func (n *Names) looked(id atmost.ID) atmost.ID {
 	if n != nil && isName(id.Key) {

@@ -47,10 +47,16 @@ func TestDigests(t *testing.T) {
 		if !isName(r.ID.Key) {
 			t.Errorf("listed as %v", r.ID)
 		}
-		found, err := w.store.Lookup(t.Context(), r.ID)
+		found, err := w.store.Lookup(ByDigest(t.Context()), r.ID)
 		if err != nil || found.ID != r.ID || !bytes.Equal(found.Result, result) {
 			t.Errorf("by its digest: %+v, %v", found, err)
 		}
+		if found, err := w.store.Lookup(t.Context(), r.ID); err != nil || found.State != atmost.Absent || found.ID != r.ID {
+			t.Errorf("a client has the digest: %+v, %v", found, err)
+		}
+	}
+	if r, err := w.store.Lookup(ByDigest(t.Context()), someID); err != nil || !bytes.Equal(r.Result, result) {
+		t.Errorf("an operator has the key: %+v, %v", r, err)
 	}
 	ask := func(q atmost.Query) ([]atmost.Record, error) {
 		q.Limit = 10
@@ -100,11 +106,11 @@ func TestCompared(t *testing.T) {
 		t.Fatal(err)
 	}
 	for id, where := range map[atmost.ID]string{someID: "[/amount]", names.stored(someID): "[]"} {
-		other, err := e.Compare(t.Context(), id, "charge", []byte(`{"amount":2,"to":"a"}`))
+		other, err := e.Compare(ByDigest(t.Context()), id, "charge", []byte(`{"amount":2,"to":"a"}`))
 		if err != nil || other.Same || fmt.Sprint(other.Differs) != where {
 			t.Errorf("%v: %+v, %v", id, other, err)
 		}
-		same, err := e.Compare(t.Context(), id, "charge", []byte(`{"to":"a","amount":1}`))
+		same, err := e.Compare(ByDigest(t.Context()), id, "charge", []byte(`{"to":"a","amount":1}`))
 		if err != nil || !same.Same {
 			t.Errorf("%v: %+v, %v", id, same, err)
 		}

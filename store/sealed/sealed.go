@@ -191,9 +191,13 @@ func again(step atmost.Step, event *atmost.Finish, refusal error) (atmost.Step, 
 	return judged, nil
 }
 
-// Lookup is described at atmost.Store.
+// Lookup is described at atmost.Store. A digest is a key like others here, which nothing is stored under, but by ByDigest.
 func (s *store) Lookup(ctx context.Context, id atmost.ID) (atmost.Record, error) {
-	r, err := s.Store.Lookup(ctx, s.names.looked(id))
+	stored := s.names.stored(id)
+	if ctx.Value(byDigest{}) != nil {
+		stored = s.names.looked(id)
+	}
+	r, err := s.Store.Lookup(ctx, stored)
 	if err != nil {
 		r.ID = id
 		return r, err
@@ -255,10 +259,9 @@ type watching struct {
 
 // Settled is described at atmost.Watcher. Records whose result cannot be opened are left out, and are the error.
 func (w watching) Settled(ctx context.Context, ids []atmost.ID) ([]atmost.Record, error) {
-	given := make(map[atmost.ID][]atmost.ID, len(ids)) // a key and its digest may both be asked for
+	given := make(map[atmost.ID]atmost.ID, len(ids))
 	for _, id := range ids {
-		stored := w.store.names.looked(id)
-		given[stored] = append(given[stored], id)
+		given[w.store.names.stored(id)] = id
 	}
 	records, err := w.settled(ctx, slices.Collect(maps.Keys(given)))
 	failures := []error{err}
@@ -268,9 +271,8 @@ func (w watching) Settled(ctx context.Context, ids []atmost.ID) ([]atmost.Record
 			failures = append(failures, err)
 			continue
 		}
-		for _, r.ID = range given[r.ID] {
-			opened = append(opened, r)
-		}
+		r.ID = given[r.ID]
+		opened = append(opened, r)
 	}
 	return opened, errors.Join(failures...)
 }

@@ -582,17 +582,19 @@ func TestSettled(t *testing.T) {
 		w.rotate(line("b", 2))
 		w.completed(ids[1], 1)
 		w.ok(w.store, ids[2], claim(1))
-		ids = append(ids, names.stored(ids[1]))
+		if names != nil {
+			ids = append(ids, names.stored(ids[1])) // which is no key of anybody's
+		}
 		for lines, want := range map[string][]atmost.ID{
-			line("b", 2) + line("a", 1): {ids[0], ids[1], ids[1]}, line("b", 2): {ids[1], ids[1]},
+			line("b", 2) + line("a", 1): {ids[0], ids[1]}, line("b", 2): {ids[1]},
 		} {
 			w.rotate(lines)
 			records, err := w.store.(atmost.Watcher).Settled(t.Context(), ids)
-			if got := len(records); got != len(want) || (err == nil) != (len(want) == 3) {
+			if got := len(records); got != len(want) || (err == nil) != (len(want) == 2) {
 				t.Fatalf("%d records, %v", got, err)
 			}
 			for _, r := range records {
-				if !slices.Contains(want, r.ID) && r.ID != ids[4] || !bytes.Equal(r.Result, result) {
+				if !slices.Contains(want, r.ID) || !bytes.Equal(r.Result, result) {
 					t.Errorf("%+v", r)
 				}
 			}
