@@ -140,6 +140,9 @@ func (p *program) listen(ctx context.Context) error {
 			return err
 		}
 		p.listeners = append(p.listeners, opened)
+		if l.name == listenerAdmin && !opened.loopback() && l.files.ClientCA == "" && !c.AdminInsecure { // a name may lead anywhere
+			return fmt.Errorf("the admin listener is not opened: %s is %s, which can be reached from other machines: %w", l.address, opened.Addr(), errOpenAdmin)
+		}
 		if l.files.Cert == "" {
 			continue
 		}

@@ -25,6 +25,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/atmost-dev/atmost"
 )
 
 // authority signs certificates.
@@ -393,6 +395,21 @@ func TestAdminAddress(t *testing.T) {
 		_, err := literal(text, nil, nil).load()
 		if (err != nil) != refused || refused && !strings.Contains(err.Error(), "atmost.yaml:1: admin: ") {
 			t.Errorf("%s: %v", text, err)
+		}
+	}
+}
+
+// TestAdminName: a name that leads to an address that others can reach is no way around that.
+func TestAdminName(t *testing.T) {
+	for _, insecure := range []bool{false, true} {
+		c := defaultConfig()
+		c.Listen, c.Admin, c.Store, c.AdminInsecure = "127.0.0.1:0", "0.0.0.0:0", "memory", insecure // as if a name were that
+		p, err := newProgram(t.Context(), source{env: func(string) (string, bool) { return "", false }}, c, newJournal().logger(), atmost.Events{})
+		if (err == nil) != insecure || err != nil && !errors.Is(err, errOpenAdmin) {
+			t.Errorf("insecure %v: %v", insecure, err)
+		}
+		if err == nil {
+			p.Close()
 		}
 	}
 }
