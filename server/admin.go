@@ -53,7 +53,8 @@ type AdminOptions struct {
 }
 
 // Admin returns the handler for operators: what Health has, /debug/pprof/, the console, and the admin API under /admin/v1/. Nobody is asked who
-// they are, so it is not for the network at large; requests that a browser sends for another site's page change nothing.
+// they are, so it is not for the network at large; requests that a browser sends for another site's page change nothing, and on an
+// address that only this machine can reach they see nothing either.
 func Admin(engine *atmost.Engine, o AdminOptions) http.Handler {
 	if o.MaxBody <= 0 {
 		o.MaxBody = DefaultMaxBody
@@ -78,7 +79,7 @@ func Admin(engine *atmost.Engine, o AdminOptions) http.Handler {
 	protection.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		writeRefusal(w, &atmost.Error{Code: atmost.CodeInvalidRequest, Message: "the request was sent by a page of another site"})
 	}))
-	return dress(o.Log, protection.Handler(dispatch(handlers)))
+	return dress(o.Log, ownHost(protection.Handler(dispatch(handlers))))
 }
 
 // toConsole leads to the console. The address is relative, so that a proxy may have put any path before it.

@@ -834,6 +834,42 @@ func TestOtherSitesChangeNothing(t *testing.T) {
 	o.wants(o.send(o.request(http.MethodPost, path, "", body, []string{"Sec-Fetch-Site", "same-origin", "Origin", o.url}), body, true), 200)
 }
 
+// Nor does it see anything where its own name was made to lead to the listener: a browser takes the two for one site then.
+func TestOtherNamesSeeNothing(t *testing.T) {
+	_, o := operated(t, one(silent))
+	port := o.url[strings.LastIndex(o.url, ":"):]
+	for host, in := range map[string]bool{
+		"127.0.0.1" + port: true, "localhost" + port: true, "LocalHost": true, "[::1]" + port: true, "[::1]": true, "10.0.0.1:1": true,
+		"example.com" + port: false, "example.com": false, "localhost.example.com" + port: false, "127.0.0.1.example.com": false,
+		"127.0.0.1" + port + ".example.com": false, "1.2.3": false, "a:b:c": false,
+	} {
+		r := o.request(http.MethodGet, "/admin/v1/keys", "", "", nil)
+		r.Host = host
+		switch a := o.send(r, "", true); {
+		case in && a.status != http.StatusOK:
+			t.Errorf("%s: %d %s", host, a.status, a.body)
+		case !in:
+			o.refuses(a, atmost.CodeInvalidRequest, "a host of some name")
+		}
+	}
+	secure := httptest.NewTLSServer(o.adminHandler()) // which a site that has the name, but not its certificate, is not taken for
+	defer secure.Close()
+	for url, status := range map[string]int{o.url + "/metrics": 400, o.url + "/debug/pprof/cmdline": 400, o.url + "/livez": 400, secure.URL + "/metrics": 200} {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, http.NoBody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Host = "example.com"
+		resp, err := secure.Client().Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _ = resp.Body.Close(); resp.StatusCode != status {
+			t.Errorf("%s: %s", url, resp.Status)
+		}
+	}
+}
+
 func TestAdminRoutes(t *testing.T) {
 	_, o := several(t)
 	o.checkBody(o.get("/openapi.yaml", 200), string(server.AdminOpenAPI))
