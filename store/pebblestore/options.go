@@ -70,20 +70,26 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// fs is the file system as this package uses it itself. Pebble is left to wrap its default with the detection of slow disks.
+// fs is the file system as this package uses it itself.
 func (o *Options) fs() vfs.FS {
 	if o.FS == nil {
-		return vfs.Default
+		return private{vfs.Default}
 	}
 	return o.FS
 }
+
+// private is a file system in which others cannot look into the directories that are made. Pebble would let them into those of a backup.
+type private struct{ vfs.FS }
+
+func (p private) MkdirAll(dir string, _ os.FileMode) error { return p.FS.MkdirAll(dir, 0o750) }
+func (p private) Unwrap() vfs.FS                           { return p.FS }
 
 // pebble returns options for one Open; Pebble keeps and changes what it is given.
 func (o *Options) pebble(fatal func(error)) *pebble.Options {
 	log := pebbleLogger{o.Logger, fatal}
 	p := &pebble.Options{
 		FormatMajorVersion:          formatMajorVersion,
-		FS:                          o.FS,
+		FS:                          o.fs(),
 		CacheSize:                   o.CacheSize,
 		MemTableSize:                memTableSize,
 		MemTableStopWritesThreshold: 4,
@@ -92,6 +98,9 @@ func (o *Options) pebble(fatal func(error)) *pebble.Options {
 		CompactionConcurrencyRange:  func() (int, int) { return 1, 2 },
 		Logger:                      log,
 		EventListener:               log.events(),
+	}
+	if o.FS == nil {
+		p.WithFSDefaults() // which detects slow disks
 	}
 	for i := range p.Levels {
 		p.Levels[i].FilterPolicy = bloom.FilterPolicy(10)

@@ -3,6 +3,9 @@ package pebblestore_test
 import (
 	"fmt"
 	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -156,6 +159,28 @@ func TestRestartIsDurable(t *testing.T) {
 		}
 	}
 	_ = s.Close()
+}
+
+// TestPrivate: nobody but the owner, and the group, can look into what is made on the disk.
+func TestPrivate(t *testing.T) {
+	dir := t.TempDir()
+	store, backup, restored := filepath.Join(dir, "a", "store"), filepath.Join(dir, "backup"), filepath.Join(dir, "restored")
+	s := open(t, store, pebblestore.Options{})
+	if err := s.Checkpoint(t.Context(), backup); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := pebblestore.Restore(backup, restored, pebblestore.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	for _, made := range []string{filepath.Dir(store), store, backup, restored} {
+		info, err := os.Stat(made)
+		if err != nil || runtime.GOOS != "windows" && info.Mode().Perm()&0o027 != 0 {
+			t.Errorf("%s: %v, %v", made, info.Mode(), err)
+		}
+	}
 }
 
 func TestRestore(t *testing.T) {
