@@ -43,8 +43,13 @@ func FuzzAdminID(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		if id, err := wire.ParseAdminID(s); err == nil && (id.Validate() != nil || wire.AdminID(id) != s) {
+		id, err := wire.ParseAdminID(s)
+		if err == nil && (id.Validate() != nil || wire.AdminID(id) != s) {
 			t.Errorf("%q is %v, which is %q", s, id, wire.AdminID(id))
+		}
+		cursor, ok := wire.ParseAdminCursor(s)
+		if ok && wire.AdminID(cursor) != s || err == nil && (!ok || cursor != id) {
+			t.Errorf("%q as a cursor is %v, %v", s, cursor, ok)
 		}
 	})
 }
@@ -111,6 +116,22 @@ func TestParseDuration(t *testing.T) {
 			t.Errorf("%q is %v, %v", s, got, err)
 		}
 	}
+}
+
+// FuzzDuration: what is taken is written in numbers and units alone, and what Go understands by it.
+func FuzzDuration(f *testing.F) {
+	for _, seed := range []string{"24h", "1h30m0.5s", "5ms", "", "0", "-1s", "1us", ".5s", "99999999999h", "1h1h"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		d, err := wire.ParseDuration(s)
+		if err != nil && atmost.CodeOf(err) != atmost.CodeInvalidRequest {
+			t.Errorf("%q: %v", s, err)
+		}
+		if want, wrong := time.ParseDuration(s); err == nil && (wrong != nil || d != want || d < 0 || strings.Trim(s, "0123456789.hms") != "") {
+			t.Errorf("%q is %v; Go says %v, %v", s, d, want, wrong)
+		}
+	})
 }
 
 // FuzzAdminBodies: every parser takes or refuses whatever it is given, and what it takes was JSON.
