@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -235,18 +236,24 @@ func TestExplain(t *testing.T) {
 		{record("completed", func(r *wire.AdminRecord) { r.NotKept = "expired" }), "its retention has ended", "", ""},
 		{record("completed", func(r *wire.AdminRecord) { r.NotKept = "too_large" }), "larger than max_result", "", ""},
 		{record("failed", nil), "an error that is final (why)", "the same error is replayed", "keys show k --result"},
+		{record("failed", func(r *wire.AdminRecord) { r.NotKept, r.KeyExpires = "expired", &at }), "The error is not there to be had: its retention has ended.", "RESULT_NOT_KEPT, and nothing is executed, until the key is forgotten at 2026-11-25 08:00:00Z.", ""},
+		{record("failed", func(r *wire.AdminRecord) { r.NotKept = "erased" }), "a person erased it", "RESULT_NOT_KEPT", ""},
+		{record("failed", func(r *wire.AdminRecord) { r.NotKept = "too_large" }), "an error that is final (why).", "the same error is replayed", ""},
 		{record("not_executed", nil), "surely had no effect (why)", "as attempt 3.", "keys show"},
 		{record("not_executed", func(r *wire.AdminRecord) { r.SettledBy = "nobody" }), "on_unknown: retry", "may be the second time", ""},
 		{record("not_executed", func(r *wire.AdminRecord) { r.SettledBy = "resolve" }), "somebody settled it so", "as attempt 3.", ""},
 		{record("unknown", nil), "may have happened, and nobody knows (why)", "Never ask with another key", "keys resolve k --attempt 2 --outcome completed --result JSON --reason TEXT --scope s"},
 		{record("unknown", func(r *wire.AdminRecord) { r.OnUnknown = "probe" }), "asks the operation's target again and again", "", "keys watch"},
 	} {
-		e := explain(id, c.r)
+		e := explain(id, c.r, false)
 		if !strings.Contains(e.Means, c.means) || !strings.Contains(e.Again, c.again) || !strings.Contains(strings.Join(e.Next, "\n"), c.next) || e.Warning != "" {
 			t.Errorf("%s: %+v\nwant %q, %q, %q", c.r.State, e, c.means, c.again, c.next)
 		}
 	}
-	if e := explain(id, record("completed", func(r *wire.AdminRecord) { r.Contradictions = 1 })); !strings.Contains(e.Warning, "TWICE") {
+	if e := explain(id, record("not_executed", nil), true); !strings.Contains(e.Again, "until the key's scope is admitted") || !slices.Contains(e.Next, "atmost admit --help") {
+		t.Errorf("in a guarded store: %+v", e)
+	}
+	if e := explain(id, record("completed", func(r *wire.AdminRecord) { r.Contradictions = 1 }), false); !strings.Contains(e.Warning, "TWICE") {
 		t.Errorf("a contradiction: %q", e.Warning)
 	}
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -69,7 +70,13 @@ comes next. With --operation and --payload it tells whether that request is the 
 		if err != nil {
 			return err
 		}
-		e := explain(id, r)
+		guarded := false
+		if r.State == atmost.NotExecuted.String() {
+			if guarded, err = a.guarded(c.Context()); err != nil {
+				return err
+			}
+		}
+		e := explain(id, r, guarded)
 		if *payload != "" {
 			if err := a.post(c.Context(), pathOf(id, "compare"), request, &e.Compared); err != nil {
 				return err
@@ -119,8 +126,15 @@ func absent(id atmost.ID, guarded bool) explained {
 	return e
 }
 
-// explain explains a record, for each state and policy.
-func explain(id atmost.ID, r wire.AdminRecord) explained {
+// guarded reports whether the service's store may have forgotten keys.
+func (a *adminAPI) guarded(ctx context.Context) (bool, error) {
+	var o wire.AdminOverview
+	err := a.get(ctx, "/admin/v1/overview", nil, &o)
+	return o.Guarded, err
+}
+
+// explain explains a record, for each state and policy, of a store that is guarded or not.
+func explain(id atmost.ID, r wire.AdminRecord, guarded bool) explained {
 	e := explained{Scope: id.Scope, Key: id.Key, State: r.State, Record: &r}
 	command := func(format string, args ...any) {
 		line := "atmost " + fmt.Sprintf(format, args...)
@@ -154,12 +168,15 @@ func explain(id atmost.ID, r wire.AdminRecord) explained {
 			command("keys show %s", key)
 		}
 	case "failed":
-		e.Means = fmt.Sprintf("Attempt %d was answered with an error that is final%s.", r.Attempt, why)
-		e.Again = "Yes: the same error is replayed, and nothing is executed. To try anew is another operation: it takes another key."
+		e.Means, e.Again = failed(r, why)
 		command("keys show %s --result", key)
 	case "not_executed":
 		e.Means, e.Again = notExecuted(r, why)
 		command("keys show %s", key)
+		if guarded {
+			e.Again += " But the store was set back, and is guarded: if that was after this attempt ended, the answer is OUTCOME_UNKNOWN, and nothing is executed, until the key's scope is admitted."
+			e.Next = append(e.Next, "atmost admit --help")
+		}
 	case "unknown":
 		e.Means = fmt.Sprintf("Attempt %d may have happened, and nobody knows%s. Nothing is executed for this key until that is settled.", r.Attempt, why)
 		e.Again = "Yes: it is answered OUTCOME_UNKNOWN, and nothing is executed. Never ask with another key instead: that would execute it a second time."
@@ -196,13 +213,28 @@ func completed(r wire.AdminRecord) (means, again string) {
 		}
 		return means, "Yes: the result is replayed, and nothing is executed."
 	}
+	lost, again := notKept(r)
+	return means + " Its result is not there to be had: " + lost + ".", again
+}
+
+// failed explains an attempt whose error is final.
+func failed(r wire.AdminRecord, why string) (means, again string) {
+	means = fmt.Sprintf("Attempt %d was answered with an error that is final%s.", r.Attempt, why)
+	if r.NotKept == atmost.Expired.String() || r.NotKept == atmost.Erased.String() {
+		lost, again := notKept(r)
+		return means + " The error is not there to be had: " + lost + ".", again
+	}
+	return means, "Yes: the same error is replayed, and nothing is executed. Whether to attempt it anew is a decision of your business."
+}
+
+// notKept tells why there is no result, and what is answered instead.
+func notKept(r wire.AdminRecord) (why, again string) {
 	lost := map[string]string{"expired": "its retention has ended", "too_large": "it was larger than max_result", "erased": "a person erased it"}
-	means += " Its result is not there to be had: " + cmp.Or(lost[r.NotKept], r.NotKept) + "."
 	again = "Yes: it is answered RESULT_NOT_KEPT, and nothing is executed"
 	if r.KeyExpires != nil {
 		again += ", until the key is forgotten at " + moment(*r.KeyExpires)
 	}
-	return means, again + "."
+	return cmp.Or(lost[r.NotKept], r.NotKept), again + "."
 }
 
 func notExecuted(r wire.AdminRecord, why string) (means, again string) {
