@@ -66,7 +66,11 @@ func (a *adminFlags) api() (*adminAPI, error) {
 		}
 		t.TLSClientConfig.Certificates = []tls.Certificate{pair}
 	}
-	return &adminAPI{base: base, client: &http.Client{Transport: t, Timeout: adminTimeout}}, nil
+	return &adminAPI{base: base, shown: shownURL(base), client: &http.Client{
+		Transport: t, Timeout: adminTimeout,
+		// The page that a proxy sends strangers to is no answer, and a change is not to be sent elsewhere.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}}, nil
 }
 
 // adminTimeout bounds one request. A part of a bulk change takes ten seconds at most.
@@ -90,14 +94,24 @@ func adminURL(address string, secure bool) (string, error) {
 	}
 	u, err := url.Parse(address)
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-		return "", fmt.Errorf("%q is neither host:port nor a URL", address)
+		return "", fmt.Errorf("%q is neither host:port nor a URL", shownURL(address))
 	}
 	return strings.TrimRight(u.String(), "/"), nil
+}
+
+// shownURL is a URL without its password.
+func shownURL(s string) string {
+	u, err := url.Parse(s)
+	if err != nil {
+		return "…"
+	}
+	return u.Redacted()
 }
 
 // adminAPI is the admin API of a running service.
 type adminAPI struct {
 	base   string
+	shown  string // the same, for people to see
 	client *http.Client
 }
 
@@ -134,7 +148,7 @@ func (a *adminAPI) do(ctx context.Context, method, path string, request []byte, 
 		return err
 	}
 	if err := json.Unmarshal(answer, body); err != nil {
-		return unreachableError{fmt.Errorf("%s: the answer is none of this API: %w", a.base, err)}
+		return unreachableError{fmt.Errorf("%s: the answer is none of this API: %w", a.shown, err)}
 	}
 	return nil
 }
@@ -158,12 +172,12 @@ func (a *adminAPI) ask(ctx context.Context, method, path string, request []byte)
 			return nil, ctx.Err()
 		}
 		return nil, unreachableError{fmt.Errorf("no answer from the admin listener %s: %w; is the service running there? (--admin, environment %s)",
-			a.base, err, envName("admin"))}
+			a.shown, err, envName("admin"))}
 	}
 	defer resp.Body.Close() //nolint:errcheck // it has been read
 	answer, err := io.ReadAll(resp.Body)
 	if err != nil {
-		return nil, unreachableError{fmt.Errorf("%s: the answer was cut off: %w", a.base, err)}
+		return nil, unreachableError{fmt.Errorf("%s: the answer was cut off: %w", a.shown, err)}
 	}
 	if resp.StatusCode == http.StatusOK {
 		return answer, nil
@@ -175,7 +189,7 @@ func (a *adminAPI) ask(ctx context.Context, method, path string, request []byte)
 		} `json:"error"`
 	}
 	if json.Unmarshal(answer, &refused) != nil || refused.Error.Code == "" {
-		return nil, unreachableError{fmt.Errorf("%s answered %s: it is not this service's admin listener", a.base, resp.Status)}
+		return nil, unreachableError{fmt.Errorf("%s answered %s: it is not this service's admin listener", a.shown, resp.Status)}
 	}
 	return nil, &atmost.Error{Code: refused.Error.Code, Message: refused.Error.Message}
 }

@@ -41,6 +41,7 @@ A backup forgets what is claimed after it. So what is restored refuses new keys 
 			if err != nil {
 				return err
 			}
+			a.client.Timeout = 0 // to copy a store to another disk takes its time
 			var made wire.AdminBackedUp
 			if err := a.post(c.Context(), "/admin/v1/backup", wire.AdminBackup{Actor: by.Name, Reason: by.Reason}, &made); err != nil {
 				return err

@@ -149,16 +149,19 @@ func TestWatch(t *testing.T) {
 func TestCompletion(t *testing.T) {
 	d := newDesk(t)
 	for want, args := range map[string][]string{
-		"pay post":                      {"keys", "list", "--admin", d.url, "--operation", ""},
-		"pay  post":                     {"explain", "k", "--admin", d.url, "--operation", ""},
-		"processing completed failed":   {"keys", "list", "--state", ""},
-		"completed failed not_executed": {"keys", "resolve", "k", "--outcome", ""},
-		"table json jsonl":              {"audit", "--output", ""},
-		"":                              {"keys", "list", "--admin", "127.0.0.1:1", "--operation", ""},
+		"pay post":                               {"keys", "list", "--admin", d.url, "--operation", ""},
+		"pay  post":                              {"explain", "k", "--admin", d.url, "--operation", ""},
+		"processing completed failed":            {"keys", "list", "--state", ""},
+		"completed failed not_executed":          {"keys", "resolve", "k", "--outcome", ""},
+		"table json jsonl":                       {"audit", "--output", ""},
+		"email.send payment.charge report.build": {"keys", "list", "--admin", "127.0.0.1:1", "--operation", ""},
 	} {
 		var out bytes.Buffer
 		code := run(t.Context(), append([]string{"__complete"}, args...), process{
-			stdout: &out, stderr: io.Discard, env: func(string) (string, bool) { return "", false },
+			stdout: &out, stderr: io.Discard, env: func(name string) (string, bool) {
+				value, set := map[string]string{envConfig: "../../examples/atmost.yaml", "MAIL_TOKEN": "t"}[name]
+				return value, set
+			},
 		})
 		got := strings.Join(strings.Fields(out.String()), " ")
 		if want = strings.Join(strings.Fields(want), " "); code != exitOK || !strings.HasPrefix(got, want) {
@@ -197,7 +200,13 @@ func TestNotTheService(t *testing.T) {
 	for name, h := range map[string]http.HandlerFunc{
 		"a page":    func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "<html>") },
 		"not found": func(w http.ResponseWriter, _ *http.Request) { http.NotFound(w, nil) },
-		"cut off":   func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Content-Length", "9") },
+		"a page to log in": func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/login" {
+				t.Error("it followed a redirect")
+			}
+			http.Redirect(w, r, "/login", http.StatusFound)
+		},
+		"cut off": func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Content-Length", "9") },
 		"other error": func(w http.ResponseWriter, _ *http.Request) {
 			w.WriteHeader(418)
 			_, _ = io.WriteString(w, `{"error":"tea"}`)
@@ -209,6 +218,16 @@ func TestNotTheService(t *testing.T) {
 			t.Errorf("%s: exit code %d, %s", name, code, stderr)
 		}
 		srv.Close()
+	}
+}
+
+// TestPassword: one in the URL of the service is in no message.
+func TestPassword(t *testing.T) {
+	for _, url := range []string{"http://ada:secret@127.0.0.1:1", "ftp://ada:secret@host", "http://ada:secret@127.0.0.1:x"} {
+		d := &desk{T: t, url: url}
+		if code, stdout, stderr := d.run("", false, "keys", "list"); code == exitOK || stderr == "" || strings.Contains(stdout+stderr, "secret") {
+			t.Errorf("%s: exit code %d, %s%s", url, code, stdout, stderr)
+		}
 	}
 }
 

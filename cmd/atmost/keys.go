@@ -5,10 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
 	"strconv"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -106,21 +109,36 @@ func queryFor(f wire.AdminFilter) url.Values {
 	return q
 }
 
-// completeOperations completes the names of operations by asking the service.
+// completeOperations completes the names of operations by asking the service, or else by the file that the environment names.
 func (a *adminFlags) completeOperations(c *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
+	names, err := a.operations(c.Context())
+	if err != nil {
+		if loaded, err := sourceOf(a.process, "").load(); err == nil {
+			names = slices.Sorted(maps.Keys(loaded.Operations))
+		}
+	}
+	return names, cobra.ShellCompDirectiveNoFileComp
+}
+
+// completionPatience is how long whoever presses a key waits for a service.
+const completionPatience = 2 * time.Second
+
+func (a *adminFlags) operations(ctx context.Context) ([]string, error) {
 	api, err := a.api()
 	if err != nil {
-		return nil, cobra.ShellCompDirectiveNoFileComp
+		return nil, err
 	}
+	ctx, cancel := context.WithTimeout(ctx, completionPatience)
+	defer cancel()
 	var o wire.AdminOverview
-	if err := api.get(c.Context(), "/admin/v1/overview", nil, &o); err != nil {
-		return nil, cobra.ShellCompDirectiveNoFileComp
+	if err := api.get(ctx, "/admin/v1/overview", nil, &o); err != nil {
+		return nil, err
 	}
 	names := make([]string, len(o.Operations))
 	for i, op := range o.Operations {
 		names[i] = op.Name
 	}
-	return names, cobra.ShellCompDirectiveNoFileComp
+	return names, nil
 }
 
 // each calls f for the records that filter means, in the order of scope and key, until it has enough of them.
@@ -171,7 +189,7 @@ func keysListCommand(p process, api *adminFlags) *cobra.Command {
 			n++
 			return true, l.add(k)
 		})
-		if err = errors.Join(l.print(), err); err == nil && more {
+		if err = l.end(err); err == nil && more {
 			_, err = fmt.Fprintln(p.stderr, "there are more: say --limit 0 for all of them")
 		}
 		return err

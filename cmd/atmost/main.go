@@ -70,7 +70,7 @@ func run(ctx context.Context, args []string, p process) int {
 	_, _ = fmt.Fprintln(p.stderr, errorText(err, began))
 	var away unreachableError
 	switch code := atmost.CodeOf(err); {
-	case !began, errors.Is(err, errConfig):
+	case !began, errors.Is(err, errConfig), code == atmost.CodeInvalidRequest:
 		return exitUsage
 	case errors.As(err, &away):
 		return exitAway

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -123,6 +124,14 @@ func (l *listing[T]) print() error {
 		return err
 	}
 	return nil
+}
+
+// end prints what has been added, though err came in between. If that is all there is, it prints nothing: no list is not an empty one.
+func (l *listing[T]) end(err error) error {
+	if err != nil && len(l.all) == 0 {
+		return err
+	}
+	return errors.Join(l.print(), err)
 }
 
 // columns writes rows.

@@ -62,7 +62,7 @@ func statsCommand(p process) *cobra.Command {
 		parser := expfmt.NewTextParser(model.UTF8Validation)
 		families, err := parser.TextToMetricFamilies(bytes.NewReader(text))
 		if err != nil {
-			return unreachableError{fmt.Errorf("%s/metrics: %w", a.base, err)}
+			return unreachableError{fmt.Errorf("%s/metrics: %w", a.shown, err)}
 		}
 		s.fill(families, time.Now())
 		return o.value(s, func(w io.Writer) { s.table(w, o) })
