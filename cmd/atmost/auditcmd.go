@@ -1,10 +1,14 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 	"strconv"
+	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -15,10 +19,12 @@ import (
 func auditCommand(p process) *cobra.Command {
 	c := &cobra.Command{
 		Use: "audit", Short: "List what people changed, the newest first", Args: noArguments,
-		Long: "Lists who changed what, and why: every key that was settled, erased or forgotten, and every scope that was admitted.",
+		Long: "Lists who changed what, and why: every key that was settled, erased or forgotten, every guard, and every scope that was admitted.\n" +
+			"With --follow it prints the newest, the oldest of them first, and then what is added, until it is interrupted.",
 	}
 	api := addAdminFlags(c.Flags(), p)
 	limit := c.Flags().Int("limit", 50, "how many at most; 0 means all")
+	follow := c.Flags().BoolP("follow", "f", false, "go on with what is added, until it is interrupted")
 	o := addOutputFlag(c.Flags(), p)
 	completeOutput(c)
 	c.RunE = func(c *cobra.Command, _ []string) error {
@@ -29,35 +35,87 @@ func auditCommand(p process) *cobra.Command {
 		if err = errors.Join(err, o.check()); err != nil {
 			return err
 		}
+		if *follow {
+			t := trail{output: o, most: *limit}
+			return p.again(c.Context(), followEvery, func(ctx context.Context) error { return t.look(ctx, a) })
+		}
 		l := listing[wire.AdminAuditEntry]{
 			to: o, header: []string{"AT", "ACTOR", "ACTION", "SCOPE", "KEY", "ATTEMPT", "BEFORE", "AFTER", "REASON"}, row: o.auditRow,
 		}
-		q, n := url.Values{"limit": {strconv.Itoa(atmost.MaxPage)}}, 0
-		for {
-			var page wire.AdminAudit
-			if err := a.get(c.Context(), "/admin/v1/audit", q, &page); err != nil {
-				return errors.Join(l.print(), err)
+		n, more := 0, false
+		err = a.audit(c.Context(), atmost.MaxPage, func(e wire.AdminAuditEntry) (bool, error) {
+			if more = *limit > 0 && n == *limit; more {
+				return false, nil
 			}
-			for _, e := range page.Entries {
-				if *limit > 0 && n == *limit {
-					err := l.print()
-					if err == nil {
-						_, err = fmt.Fprintln(p.stderr, "there are more: say --limit 0 for all of them")
-					}
-					return err
-				}
-				n++
-				if err := l.add(e); err != nil {
-					return err
-				}
-			}
-			if page.NextCursor == "" {
-				return l.print()
-			}
-			q.Set("cursor", page.NextCursor)
+			n++
+			return true, l.add(e)
+		})
+		if err = l.end(err); err == nil && more {
+			_, err = fmt.Fprintln(p.stderr, "there are more: say --limit 0 for all of them")
 		}
+		return err
 	}
 	return c
+}
+
+// audit calls f for the entries of the audit trail, the newest first, until it has enough of them. It asks for so many at a time.
+func (a *adminAPI) audit(ctx context.Context, atATime int, f func(wire.AdminAuditEntry) (more bool, err error)) error {
+	q := url.Values{"limit": {strconv.Itoa(atATime)}}
+	for {
+		var page wire.AdminAudit
+		if err := a.get(ctx, "/admin/v1/audit", q, &page); err != nil {
+			return err
+		}
+		for _, e := range page.Entries {
+			if more, err := f(e); !more || err != nil {
+				return err
+			}
+		}
+		if page.NextCursor == "" {
+			return nil
+		}
+		q.Set("cursor", page.NextCursor)
+	}
+}
+
+// How often audit --follow asks for what was added, and for how many entries at a time.
+const (
+	followEvery = time.Second
+	fewAdded    = 50
+)
+
+// trail follows the audit trail.
+type trail struct {
+	*output
+	most int    // of the entries that are there when it begins, 0 for all
+	last uint64 // the newest that was printed
+}
+
+// look prints what was added.
+func (t *trail) look(ctx context.Context, a *adminAPI) error {
+	var added []wire.AdminAuditEntry
+	err := a.audit(ctx, fewAdded, func(e wire.AdminAuditEntry) (bool, error) {
+		if e.Number <= t.last || t.last == 0 && t.most > 0 && len(added) == t.most {
+			return false, nil
+		}
+		added = append(added, e)
+		return true, nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, e := range slices.Backward(added) {
+		t.last = e.Number
+		if t.format != asTable {
+			err = t.json(e, false)
+		} else {
+			_, err = fmt.Fprintln(t.stdout, strings.TrimRight(strings.Join(t.auditRow(e), "  "), " "))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (o *output) auditRow(e wire.AdminAuditEntry) []string {

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	dto "github.com/prometheus/client_model/go"
@@ -229,6 +230,76 @@ func TestPassword(t *testing.T) {
 			t.Errorf("%s: exit code %d, %s%s", url, code, stdout, stderr)
 		}
 	}
+}
+
+// TestFollow follows the audit trail, from its newest entry on, until it is interrupted.
+func TestFollow(t *testing.T) {
+	d := newDesk(t)
+	settle := func(key, reason string) {
+		t.Helper()
+		d.unknown(key)
+		by := atmost.Actor{Name: "ada", Reason: reason}
+		if _, err := d.engine.Resolve(t.Context(), atmost.ID{Key: key}, atmost.Resolve{Attempt: 1, Outcome: atmost.Outcome{State: atmost.Completed}, By: &by}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, reason := range []string{"first", "second", "third"} {
+		settle(reason, reason)
+	}
+	for _, format := range []string{asTable, asLines} {
+		out, in := io.Pipe()
+		signals := make(chan os.Signal, 1)
+		var following sync.WaitGroup
+		following.Go(func() {
+			if code := run(t.Context(), []string{"audit", "--follow", "--limit", "2", "--admin", d.url, "-o", format}, process{
+				stdout: in, stderr: io.Discard, signals: signals, env: func(string) (string, bool) { return "", false },
+			}); code != exitOK {
+				t.Errorf("exit code %d", code)
+			}
+			_ = in.Close()
+		})
+		lines := bufio.NewScanner(out)
+		wants := func(reason string) {
+			t.Helper()
+			if !lines.Scan() || !strings.Contains(lines.Text(), reason) {
+				t.Errorf("%q, want %s", lines.Text(), reason)
+			}
+		}
+		if format == asTable {
+			wants("second")
+			wants("third")
+		} else {
+			wants("fourth table")
+			wants("fifth table")
+		}
+		settle("4"+format, "fourth "+format)
+		settle("5"+format, "fifth "+format)
+		wants("fourth " + format)
+		wants("fifth " + format)
+		signals <- os.Interrupt
+		following.Wait()
+	}
+}
+
+// TestAgain: who asks for much asks seldom, and who is told to end does not wait for an answer.
+func TestAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		begin, signals := time.Now(), make(chan os.Signal, 1)
+		var asked []time.Duration
+		err := process{signals: signals}.again(t.Context(), 2*time.Second, func(ctx context.Context) error {
+			asked = append(asked, time.Since(begin))
+			if len(asked) == 3 {
+				signals <- os.Interrupt
+				<-ctx.Done()
+				return ctx.Err()
+			}
+			time.Sleep(time.Duration(len(asked)) * 200 * time.Millisecond)
+			return nil
+		})
+		if want := []time.Duration{0, 2200 * time.Millisecond, 6200 * time.Millisecond}; err != nil || !slices.Equal(asked, want) {
+			t.Errorf("asked after %v, %v; want %v", asked, err, want)
+		}
+	})
 }
 
 // TestExplain: each state and policy has its words, and its next command.

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -15,7 +17,7 @@ func keysWatchCommand(p process, api *adminFlags) *cobra.Command {
 	c := &cobra.Command{
 		Use: "watch [KEY]", Short: "Follow what becomes of keys", Args: cobra.MaximumNArgs(1),
 		Long: `Follows one key, or all that the filters mean: prints how they are, then each change, until it is interrupted. It asks the service again
-and again, so it may miss what came and went in between; what it prints is in the order in which it saw it.`,
+and again, less often if that takes long, so it may miss what came and went in between; what it prints is in the order in which it saw it.`,
 		Example: "  atmost keys watch --state unknown\n  atmost keys watch order-7 --scope tenant-3",
 	}
 	f := addFilterFlags(c, api, true)
@@ -34,23 +36,42 @@ and again, so it may miss what came and went in between; what it prints is in th
 			f.one, f.key = true, args[0]
 		}
 		w := watcher{output: o, seen: map[string]string{}}
-		signals := p.ownSignals()
-		again := time.NewTicker(*every)
-		defer again.Stop()
-		for {
-			if err := w.look(c, a, f.filter()); err != nil {
-				return err
-			}
-			select {
-			case <-again.C:
-			case <-signals:
-				return nil
-			case <-c.Context().Done():
-				return nil
-			}
-		}
+		return p.again(c.Context(), *every, func(ctx context.Context) error { return w.look(ctx, a, f.filter()) })
 	}
 	return c
+}
+
+// again calls f, and again and again, until it fails or p is told to end. It does so every so often, but no more than a tenth of the
+// time: who asks for much leaves the service time for others.
+func (p process) again(ctx context.Context, every time.Duration, f func(context.Context) error) error {
+	signals := p.ownSignals()
+	ctx, cancel := context.WithCancel(ctx)
+	var listening sync.WaitGroup
+	listening.Go(func() {
+		select {
+		case <-signals:
+			cancel() // also what is asked just now
+		case <-ctx.Done():
+		}
+	})
+	defer func() {
+		cancel()
+		listening.Wait()
+	}()
+	for {
+		begin := time.Now()
+		switch err := f(ctx); {
+		case ctx.Err() != nil:
+			return nil
+		case err != nil:
+			return err
+		}
+		select {
+		case <-time.After(max(every, 9*time.Since(begin))):
+		case <-ctx.Done():
+			return nil
+		}
+	}
 }
 
 // watcher remembers how records were when it saw them last, by their ids.
@@ -60,9 +81,9 @@ type watcher struct {
 }
 
 // look prints what changed.
-func (w *watcher) look(c *cobra.Command, a *adminAPI, filter wire.AdminFilter) error {
+func (w *watcher) look(ctx context.Context, a *adminAPI, filter wire.AdminFilter) error {
 	now := map[string]string{}
-	err := a.each(c.Context(), filter, func(k wire.AdminKey) (bool, error) {
+	err := a.each(ctx, filter, func(k wire.AdminKey) (bool, error) {
 		now[k.ID] = fmt.Sprintf("%d %s %s %v", k.Attempt, k.State, k.NotKept, k.UpdatedAt)
 		if w.seen[k.ID] == now[k.ID] {
 			return true, nil
