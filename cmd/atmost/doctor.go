@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -17,6 +18,7 @@ import (
 	"github.com/atmost-dev/atmost"
 	"github.com/atmost-dev/atmost/store/pebblestore"
 	"github.com/atmost-dev/atmost/store/pgstore"
+	"github.com/atmost-dev/atmost/store/sealed"
 )
 
 // The verdicts of a finding.
@@ -116,9 +118,12 @@ func (o *output) verdict(v string) string {
 
 func (d *doctor) examine(ctx context.Context, c config) {
 	d.exposure(c)
-	for section, files := range map[string]tlsFiles{"tls": c.TLS, "admin_tls": c.AdminTLS, "health_tls": c.HealthTLS, "gateway.tls": gatewayPart(c).TLS} {
-		d.certificate(section, files)
-	}
+	d.certificate("tls", c.TLS)
+	d.certificate("gateway.tls", gatewayPart(c).TLS)
+	d.certificate("admin_tls", c.AdminTLS)
+	d.certificate("health_tls", c.HealthTLS)
+	d.secret("encryption_key_file", c.EncryptionKeyFile)
+	d.secret("store_keys_file", c.StoreKeysFile)
 	d.fileLimit(c)
 	switch kind, dir := storeKind(c.Store); kind {
 	case memoryStore:
@@ -191,6 +196,19 @@ func (d *doctor) certificate(section string, files tlsFiles) {
 	}
 }
 
+// secret looks at a file of keys by which something in the store is hidden.
+func (d *doctor) secret(setting, file string) {
+	if file == "" {
+		return
+	}
+	keys, err := sealed.ReadKeys(file)
+	if err != nil {
+		d.add(fail, setting, err.Error(), "the service does not start without it, and what was stored with its keys cannot be read without them")
+		return
+	}
+	d.add(fine, setting, fmt.Sprintf("keys: %s; keep a copy where the store's backups are not", strings.Join(keys.IDs(), ", ")), "")
+}
+
 // embedded looks at a store in a directory.
 func (d *doctor) embedded(ctx context.Context, c config, dir string) {
 	at := dir // as far as it is there
@@ -210,7 +228,7 @@ func (d *doctor) embedded(ctx context.Context, c config, dir string) {
 	if at != dir {
 		d.add(fine, "store", dir+" is not there yet; the service makes it", "")
 	} else {
-		d.open(dir)
+		d.open(ctx, dir)
 	}
 	scratch, err := os.MkdirTemp(at, ".atmost-doctor-")
 	if err != nil {
@@ -230,7 +248,7 @@ func (d *doctor) embedded(ctx context.Context, c config, dir string) {
 }
 
 // open looks whether the store can be opened.
-func (d *doctor) open(dir string) {
+func (d *doctor) open(ctx context.Context, dir string) {
 	s, err := pebblestore.Open(dir, pebblestore.Options{Logger: d.log})
 	switch {
 	case errors.Is(err, pebblestore.ErrInUse):
@@ -241,12 +259,24 @@ func (d *doctor) open(dir string) {
 		return
 	}
 	guarded := s.Guarded()
-	if err := s.Close(); err != nil {
+	page, err := s.List(ctx, atmost.Query{Limit: 1})
+	ahead := page.Now.Sub(atmost.TimeOf(time.Now()))
+	if err := errors.Join(err, s.Close()); err != nil {
 		d.add(fail, "store", err.Error(), "")
 		return
 	}
 	d.guard(dir, guarded)
+	if ahead > maxAhead {
+		d.add(warn, "clock", fmt.Sprintf("the store's clock, which never goes back, is %s ahead of this machine's", ahead.Round(time.Second)),
+			"this machine's clock was set back, or was wrong before; keys are kept that much longer. Does NTP run?")
+		return
+	}
+	d.add(fine, "clock", "the store's goes with this machine's", "")
 }
+
+// maxAhead is how far the clock of an embedded store may be ahead of this machine's before it is worth a word. After a crash it is a
+// second or so.
+const maxAhead = 10 * time.Second
 
 func (d *doctor) guard(store string, guarded bool) {
 	if guarded {
