@@ -201,6 +201,10 @@ func (a *admin) backup(w http.ResponseWriter, r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	by := atmost.Actor{Name: asked.Actor, Reason: asked.Reason}
+	if err := by.Validate(); err != nil {
+		return nil, err
+	}
 	if a.makeBackup == nil {
 		return nil, invalid("the service has nowhere to make a backup: see its setting pebble.backups; a database is backed up by its own means")
 	}
@@ -208,7 +212,7 @@ func (a *admin) backup(w http.ResponseWriter, r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	a.changed("a person had a backup made", atmost.Actor{Name: asked.Actor, Reason: asked.Reason}, "directory", dir)
+	a.changed("a person had a backup made", by, "directory", dir)
 	return wire.AdminBackedUp{Directory: dir}, nil
 }
 

@@ -959,6 +959,7 @@ func TestBackup(t *testing.T) {
 		t.Errorf("answered %s", a.body)
 	}
 	o.change("/backup", `{"actor":"ada"}`, 400)
+	o.change("/backup", `{"actor":"ada\u001b[2J","reason":"r"}`, 400)
 	o.change("/backup", `{"actor":"ada","reason":"r","directory":"/tmp"}`, 400)
 	for want, backup := range map[string]func(context.Context) (string, error){
 		"pebble.backups": nil,

@@ -5,7 +5,7 @@ import { moment, words } from "./format.js";
 import { recordLink } from "./records.js";
 
 const pageSize = 50;
-const actions = { resolve: "settled", erase: "erased", forget: "forgot", admit: "admitted a scope", admit_all: "admitted all" };
+const actions = { resolve: "settled", erase: "erased", forget: "forgot", admit: "admitted a scope", admit_all: "admitted all", guard: "guarded" };
 
 export async function audit(main, query, signal) {
   const place = el("div", { class: "panel" }, el("p", { class: "empty" }, "Asking…"));
