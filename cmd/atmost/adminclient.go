@@ -147,10 +147,40 @@ func (a *adminAPI) do(ctx context.Context, method, path string, request []byte, 
 	if err != nil {
 		return err
 	}
-	if err := json.Unmarshal(answer, body); err != nil {
+	err = json.Unmarshal(answer, body)
+	if err == nil && !answers(body) {
+		err = errors.New("it does not tell what was asked for")
+	}
+	if err != nil {
 		return unreachableError{fmt.Errorf("%s: the answer is none of this API: %w", a.shown, err)}
 	}
 	return nil
+}
+
+// answers reports whether an answer has what such a one never lacks: any JSON object would do otherwise.
+func answers(body any) bool {
+	switch b := body.(type) {
+	case *wire.AdminRecord:
+		return b.ID != "" && b.State != ""
+	case *wire.AdminKeys:
+		return b.Keys != nil
+	case *wire.AdminAudit:
+		return b.Entries != nil
+	case *wire.AdminForgotten:
+		return b.State == atmost.Absent.String()
+	case *wire.AdminBackedUp:
+		return b.Directory != ""
+	case *wire.AdminOverview:
+		return b.Operations != nil
+	case *stillGuarded:
+		return b.Guarded != nil
+	}
+	return true
+}
+
+// stillGuarded is wire.AdminGuarded of which it is known whether it was said.
+type stillGuarded struct {
+	Guarded *bool `json:"guarded"`
 }
 
 // ask returns the body of a successful answer.
@@ -188,7 +218,7 @@ func (a *adminAPI) ask(ctx context.Context, method, path string, request []byte)
 			Message string      `json:"message"`
 		} `json:"error"`
 	}
-	if json.Unmarshal(answer, &refused) != nil || refused.Error.Code == "" {
+	if json.Unmarshal(answer, &refused) != nil || refused.Error.Code == "" || refused.Error.Code == "NOT_FOUND" { // as the public listener says
 		return nil, unreachableError{fmt.Errorf("%s answered %s: it is not this service's admin listener", a.shown, resp.Status)}
 	}
 	return nil, &atmost.Error{Code: refused.Error.Code, Message: refused.Error.Message}

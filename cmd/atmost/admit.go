@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 
 	"github.com/spf13/cobra"
 
@@ -30,6 +28,7 @@ may be running; a pebble store is one process's, so the service has to be stoppe
 	}
 	api := addAdminFlags(c.Flags(), p)
 	account := addAccountFlags(c.Flags(), p)
+	account.addYesFlag(c.Flags())
 	load := sourceFlags(c, p, "store", "postgres.unsafe_durability")
 	scopes := c.Flags().StringArray("scope", nil, `a scope to admit, "" for requests without one; can be repeated`)
 	all := c.Flags().Bool("all", false, "admit all scopes")
@@ -44,6 +43,9 @@ may be running; a pebble store is one process's, so the service has to be stoppe
 		}
 		by, err := account.account()
 		if err != nil {
+			return err
+		}
+		if err := account.confirm("Keys that were executed and forgotten RUN AGAIN when their clients retry.", "yes"); err != nil {
 			return err
 		}
 		if api.address != "" {
@@ -64,13 +66,13 @@ func (p process) admitThere(ctx context.Context, api *adminFlags, scopes []strin
 	if err != nil {
 		return err
 	}
-	var now wire.AdminGuarded
+	var now stillGuarded
 	request := wire.AdminAdmit{Scopes: scopes, All: len(scopes) == 0, Actor: by.Name, Reason: by.Reason}
 	if err := a.post(ctx, "/admin/v1/admit", request, &now); err != nil {
 		return err
 	}
 	rest := "the store is not guarded any more"
-	if now.Guarded {
+	if *now.Guarded {
 		rest = "other scopes stay guarded"
 	}
 	_, err = fmt.Fprintln(p.stdout, "admitted; "+rest)
@@ -80,7 +82,7 @@ func (p process) admitThere(ctx context.Context, api *adminFlags, scopes []strin
 // admit lifts the guard of a store from scopes, from all if there are none.
 func (p process) admit(ctx context.Context, c config, scopes []string, by atmost.Actor) (err error) {
 	kind, dir := storeKind(c.Store)
-	if _, err := os.Stat(dir); kind == pebbleStore && errors.Is(err, fs.ErrNotExist) {
+	if kind == pebbleStore && !holdsStore(dir) {
 		return fmt.Errorf("there is no store in %s", dir) // opening it would make one
 	}
 	store, err := openStore(ctx, c, newLogger(p.stderr, c), nil)

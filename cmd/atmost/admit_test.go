@@ -21,7 +21,7 @@ func TestAdmitPebble(t *testing.T) {
 	}
 	expect := func(wantCode int, want string, args ...string) {
 		t.Helper()
-		code, stdout, stderr := command(t, append([]string{"admit", "--reason", "r", "--store", "pebble:" + restored}, args...)...)
+		code, stdout, stderr := command(t, append([]string{"admit", "--yes", "--reason", "r", "--store", "pebble:" + restored}, args...)...)
 		if code != wantCode || !strings.Contains(stdout+stderr, want) {
 			t.Errorf("%v: exit code %d, %s%s; want %d, %s", args, code, stdout, stderr, wantCode, want)
 		}
@@ -37,7 +37,7 @@ func TestAdmitPebble(t *testing.T) {
 	expect(exitOK, `admitted scope "a"; other scopes stay guarded`, "--scope", "a")
 	expect(exitOK, "admitted all scopes", "--all")
 	expect(exitOK, "is not guarded", "--all")
-	if code, _, stderr := command(t, "admit", "--all", "--reason", "r", "--store", "pebble:"+filepath.Join(restored, "none")); code != exitFailure || !strings.Contains(stderr, "there is no store in") {
+	if code, _, stderr := command(t, "admit", "--all", "--yes", "--reason", "r", "--store", "pebble:"+filepath.Join(restored, "none")); code != exitFailure || !strings.Contains(stderr, "there is no store in") {
 		t.Errorf("exit code %d, %s", code, stderr)
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
@@ -76,10 +75,16 @@ func existing(c config) (string, error) {
 	if kind != pebbleStore {
 		return "", fmt.Errorf("the store %s is not an embedded one (pebble:DIRECTORY)", shownStore(c.Store))
 	}
-	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+	if !holdsStore(dir) {
 		return "", fmt.Errorf("there is no store in %s", dir) // opening it would make one
 	}
 	return dir, nil
+}
+
+// holdsStore reports whether there is an embedded store in dir, by the file that each has.
+func holdsStore(dir string) bool {
+	found, err := filepath.Glob(filepath.Join(dir, "marker.manifest.*"))
+	return err == nil && len(found) > 0
 }
 
 func restoreCommand(p process) *cobra.Command {

@@ -363,3 +363,54 @@ func TestQuantile(t *testing.T) {
 		t.Errorf("of nothing: %v", got)
 	}
 }
+
+// TestNextCommands: what explain says to type next is a command of this program that means the key that was asked about.
+func TestNextCommands(t *testing.T) {
+	id := atmost.ID{Key: "k", Scope: "s"}
+	for _, state := range []string{"processing", "completed", "failed", "not_executed", "unknown"} {
+		r := wire.AdminRecord{AdminKey: wire.AdminKey{State: state, Attempt: 1, Operation: "pay", OnUnknown: "probe"}}
+		for _, next := range explain(id, r, false).Next {
+			command, told := strings.CutPrefix(next, "atmost ")
+			if !told {
+				continue // a sentence
+			}
+			typed, _, _ := strings.Cut(command, " #") // as a shell takes it
+			if !strings.Contains(typed, " k ") || !strings.HasSuffix(strings.TrimSpace(typed), "--scope s") {
+				t.Errorf("%s: %q does not mean the key", state, next)
+			}
+		}
+	}
+}
+
+// TestEmptyFilters: a filter that is given and empty, as by a variable that is not set, does not mean everything.
+func TestEmptyFilters(t *testing.T) {
+	d := newDesk(t)
+	d.unknown("k")
+	for _, args := range [][]string{
+		{"keys", "list", "--state", ""},
+		{"keys", "list", "--key", ""},
+		{"keys", "watch", "--operation", ""},
+		{"keys", "watch", ""},
+		{"keys", "erase", "--all-matching", "--operation", "pay", "--older-than", "", "--reason", "r", "--yes"},
+		{"keys", "resolve", "--all-matching", "--operation", "pay", "--rate", "0", "--outcome", "failed", "--error-code", "c", "--reason", "r", "--yes"},
+	} {
+		if code, stdout, stderr := d.run("", false, args...); code != exitUsage || stdout != "" {
+			t.Errorf("%q: exit code %d, %s%s", args, code, stdout, stderr)
+		}
+	}
+}
+
+// TestNoAnswer: an answer that lacks what such a one always has is none.
+func TestNoAnswer(t *testing.T) {
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "{}") }))
+	defer srv.Close()
+	d := &desk{T: t, url: srv.URL}
+	for _, args := range [][]string{
+		{"keys", "list", "-o", "json"}, {"keys", "show", "k"}, {"keys", "forget", "k", "--reason", "r", "--yes"}, {"explain", "k"}, {"audit"}, {"backup"},
+		{"admit", "--all", "--reason", "r", "--yes"}, {"stats"},
+	} {
+		if code, stdout, stderr := d.run("", false, args...); code != exitAway || stdout != "" {
+			t.Errorf("%q: exit code %d, %s%s", args, code, stdout, stderr)
+		}
+	}
+}

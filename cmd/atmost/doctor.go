@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -68,10 +69,13 @@ Each line is ok, warn or fail, with what to do. The exit code is 1 if anything f
 // doctor collects findings.
 type doctor struct {
 	log      *slog.Logger
+	mu       sync.Mutex // a store that fails tells so at any moment
 	findings []finding
 }
 
 func (d *doctor) add(verdict, what, found, advice string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	d.findings = append(d.findings, finding{verdict, what, found, advice})
 }
 
@@ -225,8 +229,8 @@ func (d *doctor) embedded(ctx context.Context, c config, dir string) {
 		d.add(fail, "store", dir+" is not a directory", "")
 		return
 	}
-	if at != dir {
-		d.add(fine, "store", dir+" is not there yet; the service makes it", "")
+	if !holdsStore(dir) {
+		d.add(fine, "store", dir+" is not there yet, or empty; the service makes it", "")
 	} else {
 		d.open(ctx, dir)
 	}
@@ -236,9 +240,11 @@ func (d *doctor) embedded(ctx context.Context, c config, dir string) {
 		return
 	}
 	defer os.RemoveAll(scratch) //nolint:errcheck // it has been of use
-	d.space(c, scratch)
+	if !d.space(c, scratch) {
+		return // nothing can be tried there
+	}
 	d.syncs(scratch)
-	store, err := pebblestore.Open(filepath.Join(scratch, "store"), pebblestore.Options{Logger: d.log, CacheSize: 1 << 20, DiskReserve: 1})
+	store, err := pebblestore.Open(filepath.Join(scratch, "store"), pebblestore.Options{Logger: d.log, CacheSize: 1 << 20, DiskReserve: 1, Fatal: d.fatal})
 	if err != nil {
 		d.add(fail, "claims", err.Error(), "")
 		return
@@ -249,7 +255,7 @@ func (d *doctor) embedded(ctx context.Context, c config, dir string) {
 
 // open looks whether the store can be opened.
 func (d *doctor) open(ctx context.Context, dir string) {
-	s, err := pebblestore.Open(dir, pebblestore.Options{Logger: d.log})
+	s, err := pebblestore.Open(dir, pebblestore.Options{Logger: d.log, Fatal: d.fatal})
 	switch {
 	case errors.Is(err, pebblestore.ErrInUse):
 		d.add(fine, "store", dir+" is in use, by a service that runs", "")
@@ -286,12 +292,12 @@ func (d *doctor) guard(store string, guarded bool) {
 	d.add(fine, "store", store+" can be opened", "")
 }
 
-// space looks at the disk's.
-func (d *doctor) space(c config, dir string) {
+// space looks at the disk's, and reports whether something can be tried there.
+func (d *doctor) space(c config, dir string) bool {
 	usage, err := vfs.Default.GetDiskUsage(dir)
 	if err != nil {
 		d.add(warn, "disk space", err.Error(), "")
-		return
+		return true
 	}
 	free, reserve := formatMega(usage.AvailBytes), uint64(c.PebbleDiskReserve)
 	switch {
@@ -302,7 +308,14 @@ func (d *doctor) space(c config, dir string) {
 	default:
 		d.add(fine, "disk space", free+" are free", "")
 	}
+	return usage.AvailBytes > neededToTry
 }
+
+// neededToTry is the room, in bytes, that a scratch store takes.
+const neededToTry = 64 << 20
+
+// fatal is for stores that would end the process.
+func (d *doctor) fatal(err error) { d.add(fail, "store", err.Error(), "") }
 
 func formatMega(n uint64) string { return fmt.Sprintf("%d MiB", n>>20) }
 

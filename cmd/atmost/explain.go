@@ -187,7 +187,8 @@ func explain(id atmost.ID, r wire.AdminRecord, guarded bool) explained {
 		e.Next = append(e.Next, fmt.Sprintf("find out, from what %s calls, whether attempt %d happened; then one of", plain(r.Operation), r.Attempt))
 		command("keys resolve %s --attempt %d --outcome completed --result JSON --reason TEXT", key, r.Attempt)
 		command("keys resolve %s --attempt %d --outcome failed --error-code CODE --reason TEXT", key, r.Attempt)
-		command("keys resolve %s --attempt %d --outcome not_executed --reason TEXT   # it is executed again", key, r.Attempt)
+		command("keys resolve %s --attempt %d --outcome not_executed --reason TEXT", key, r.Attempt)
+		e.Next[len(e.Next)-1] += "   # the next request executes it"
 	}
 	if r.Contradictions > 0 {
 		e.Warning = "Two accounts of one attempt differ: the operation may have run TWICE. Look for both effects where the operation has them; the contradicted entries below say when."

@@ -75,6 +75,17 @@ func addFilterFlags(c *cobra.Command, api *adminFlags, withState bool) *filterFl
 	return f
 }
 
+// check refuses a filter that was given and is empty, as by a variable that is not set: it would mean everything. An empty scope means
+// the keys without one.
+func (f *filterFlags) check() error {
+	for _, name := range []string{"state", "operation", "older-than", "key"} {
+		if flag := f.flags.Lookup(name); flag != nil && flag.Changed && flag.Value.String() == "" {
+			return problems{{path: "--" + name, text: "it is empty; leave it out to mean all"}}
+		}
+	}
+	return nil
+}
+
 // filter is what the flags say. What was not given means everything.
 func (f *filterFlags) filter() wire.AdminFilter {
 	given := func(name string, value *string) *string {
@@ -177,7 +188,7 @@ func keysListCommand(p process, api *adminFlags) *cobra.Command {
 			return problems{{path: "--limit", text: "it is negative"}}
 		}
 		a, err := api.api()
-		if err = errors.Join(err, o.check()); err != nil {
+		if err = errors.Join(err, o.check(), f.check()); err != nil {
 			return err
 		}
 		n, more := 0, false

@@ -112,7 +112,10 @@ func (f *changeFlags) check() error {
 	if f.all && f.attempt != 0 {
 		return problems{{path: "--attempt", text: "each key has its own; leave it out with --all-matching"}}
 	}
-	return f.out.check()
+	if f.rate < 1 || f.rate > 1000 {
+		return problems{{path: "--rate", text: "it is not between 1 and 1000"}}
+	}
+	return errors.Join(f.out.check(), f.filter.check())
 }
 
 // bulk changes all that match, part by part, and tells how many those were. What is to be changed was counted before.
@@ -153,7 +156,10 @@ func (f *changeFlags) bulk(c *cobra.Command, a *adminAPI, request wire.AdminBulk
 	if isTerminal(f.process.stderr) {
 		_, _ = fmt.Fprintln(f.process.stderr)
 	}
-	return errors.Join(f.told(total, "changed", total.Changed), err)
+	if err != nil {
+		return fmt.Errorf("at least %d were changed, and maybe more, as the last answer is missing: %w", total.Changed, err)
+	}
+	return f.told(total, "changed", total.Changed)
 }
 
 func (f *changeFlags) told(r wire.AdminBulkResult, what string, n int) error {

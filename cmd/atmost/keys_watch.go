@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/atmost-dev/atmost"
 	"github.com/atmost-dev/atmost/wire"
 )
 
@@ -29,10 +30,13 @@ and again, less often if that takes long, so it may miss what came and went in b
 			return problems{{path: "--interval", text: "it is less than 100ms"}}
 		}
 		a, err := api.api()
-		if err = errors.Join(err, o.check()); err != nil {
+		if err = errors.Join(err, o.check(), f.check()); err != nil {
 			return err
 		}
 		if len(args) == 1 {
+			if err := (atmost.ID{Scope: f.scope, Key: args[0]}).Validate(); err != nil {
+				return problems{{text: err.Error()}}
+			}
 			f.one, f.key = true, args[0]
 		}
 		w := watcher{output: o, seen: map[string]string{}}

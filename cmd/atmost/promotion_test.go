@@ -160,7 +160,7 @@ func TestPromotion(t *testing.T) {
 	}
 	admit := func(says string, args ...string) {
 		t.Helper()
-		code, stdout, stderr := command(t, append([]string{"admit", "--reason", "r", "--store", promoted}, args...)...)
+		code, stdout, stderr := command(t, append([]string{"admit", "--yes", "--reason", "r", "--store", promoted}, args...)...)
 		if code != exitOK || !strings.Contains(stdout, says) {
 			t.Errorf("exit code %d, %s%s", code, stdout, stderr)
 		}
