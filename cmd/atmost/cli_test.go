@@ -406,8 +406,14 @@ func TestNoAnswer(t *testing.T) {
 	defer srv.Close()
 	d := &desk{T: t, url: srv.URL}
 	for _, args := range [][]string{
-		{"keys", "list", "-o", "json"}, {"keys", "show", "k"}, {"keys", "forget", "k", "--reason", "r", "--yes"}, {"explain", "k"}, {"audit"}, {"backup"},
-		{"admit", "--all", "--reason", "r", "--yes"}, {"stats"},
+		{"keys", "list", "-o", "json"},
+		{"keys", "show", "k"},
+		{"keys", "forget", "k", "--reason", "r", "--yes"},
+		{"explain", "k"},
+		{"audit"},
+		{"backup"},
+		{"admit", "--all", "--reason", "r", "--yes"},
+		{"stats"},
 	} {
 		if code, stdout, stderr := d.run("", false, args...); code != exitAway || stdout != "" {
 			t.Errorf("%q: exit code %d, %s%s", args, code, stdout, stderr)
