@@ -37,6 +37,21 @@ func operate(t *testing.T, h http.Handler) func(method, path string) (answer, er
 	}
 }
 
+func TestConsole(t *testing.T) {
+	told := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, r.URL.Path) })
+	with := operate(t, server.Admin(nil, server.AdminOptions{Metrics: metrics, Console: told}))
+	expect(t, with, "GET", "/console/", 200, "/")
+	expect(t, with, "HEAD", "/console/main.js", 200, "")
+	expect(t, with, "GET", "/console/main.js", 200, "/main.js")
+	expect(t, with, "POST", "/console/", 405, "*")
+	if a := expect(t, with, "GET", "/console", 307, ""); a.header.Get("Location") != "console/" {
+		t.Errorf("the headers are %v", a.header)
+	}
+	without := operate(t, server.Admin(nil, server.AdminOptions{Metrics: metrics}))
+	expect(t, without, "GET", "/console/", 404, "*")
+	expect(t, without, "GET", "/console", 404, "*")
+}
+
 var metrics = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "up 1\n") })
 
 func passing(context.Context) error { return nil }

@@ -36,7 +36,7 @@ export function chart(title, unit, series, show, signal) {
       stroke: ink.color, font: `11px ${ink.fontFamily}`, ticks: { show: false }, grid: { stroke: ink.borderTopColor, width: 1 },
     };
     return {
-      width, height, legend: { show: false }, padding: [8, 8, 0, 0],
+      width, height, legend: { show: false }, padding: [8, 26, 0, 0],
       cursor: { y: false, points: { size: 6 }, drag: { x: false, y: false } },
       scales: {
         x: { time: true, range: (_, low, high) => [Math.min(low ?? 0, (high ?? 0) - minutes * 60), high ?? 1] },

@@ -1,7 +1,7 @@
 // The first page: what this instance does, and what needs a person.
 import * as api from "./api.js";
 import { chart } from "./chart.js";
-import { el, fill, problem, renew } from "./dom.js";
+import { el, fill, renew } from "./dom.js";
 import { ago, count, rate, span } from "./format.js";
 import { live, latency, answers, total, watch } from "./live.js";
 import { operationsTable } from "./operations.js";
@@ -17,7 +17,7 @@ export function overview(main, _, signal) {
       { key: "failed", name: "failed or unknown" }, { key: "refused", name: "refused" },
     ], rate, signal),
     chart("Latency", "of the last 15 seconds", [
-      { key: "p50", name: "answer, median" }, { key: "p99", name: "answer, 99 %" }, { key: "upstream", name: "execution, 99 %", dashed: true },
+      { key: "p50", name: "median" }, { key: "p99", name: "99 %" }, { key: "upstream", name: "99 % of executions", dashed: true },
     ], span, signal),
   ];
   const doubts = el("section", { class: "panel", "aria-labelledby": "doubts-title" });
@@ -28,15 +28,13 @@ export function overview(main, _, signal) {
     el("div", { class: "charts" }, charts.map(({ figure }) => figure)),
     el("div", { class: "halves" }, operations, doubts));
 
-  let known = null;
+  const waiting = { count: null, keys: null };
   const show = () => {
     renew(tiles, tilesNow());
     for (const c of charts) c.update(live.points);
     renew(operations, el("h2", { id: "operations-title" }, "Operations"), operationsTable());
-    if (live.overview && known !== live.overview.unknown) {
-      known = live.overview.unknown;
-      showDoubts(doubts, known, signal);
-    }
+    if (live.overview && waiting.count !== live.overview.unknown) findDoubts(waiting, signal).then(() => showDoubts(doubts, waiting));
+    showDoubts(doubts, waiting);
   };
   show();
   watch(show, signal);
@@ -61,20 +59,23 @@ function tilesNow() {
   ];
 }
 
-async function showDoubts(section, unknown, signal) {
-  const heading = el("h2", { id: "doubts-title" }, "Unknown");
-  if (!unknown) {
-    fill(section, heading, el("p", { class: "empty" }, "No record waits for a person, or for a probe."));
-    return;
-  }
+// findDoubts asks for some of what is unknown, as there is more or less of it than was shown.
+async function findDoubts(waiting, signal) {
+  waiting.count = live.overview.unknown;
   try {
-    const { keys } = await api.get("keys", { state: "unknown", limit: shownUnknown }, signal);
-    fill(section, heading,
-      el("ul", { class: "doubts" }, keys.map((k) => el("li", null,
-        recordLink(k), el("span", { class: "quiet" }, `${k.operation} · attempt ${k.attempt} · `, ago(k.updated_at)),
-        k.message ? el("span", { class: "told" }, k.message) : null))),
-      unknown > keys.length ? el("p", null, el("a", { href: "#/records?state=unknown" }, "All that is unknown")) : null);
+    waiting.keys = waiting.count ? (await api.get("keys", { state: "unknown", limit: shownUnknown }, signal)).keys : [];
+    waiting.error = null;
   } catch (error) {
-    if (error.name !== "AbortError") fill(section, heading, problem(error));
+    if (error.name !== "AbortError") Object.assign(waiting, { error, count: null }); // it is asked for again
   }
+}
+
+function showDoubts(section, { keys, count, error }) {
+  renew(section, el("h2", { id: "doubts-title" }, "Unknown"),
+    error ? el("p", { class: "empty" }, error.message) : null,
+    keys?.length === 0 ? el("p", { class: "empty" }, "No record waits for a person, or for a probe.") : null,
+    keys?.length ? el("ul", { class: "doubts" }, keys.map((k) => el("li", null,
+      recordLink(k), el("span", { class: "quiet" }, `${k.operation} · attempt ${k.attempt} · `, ago(k.updated_at)),
+      k.message ? el("span", { class: "told" }, k.message) : null))) : null,
+    keys && count > keys.length ? el("p", null, el("a", { href: "#/records?state=unknown" }, "All that is unknown")) : null);
 }

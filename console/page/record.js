@@ -67,13 +67,16 @@ function facts(r) {
 
 const by = (e) => e.actor || "a probe";
 
+// differs tells that an entry is a late report, and not what the attempt had been settled as.
+const differs = (e, before) => e.what === "reported_late" && before?.what === "resolved" && before.outcome !== e.outcome;
+
 const stories = {
   claimed: (e) => `Attempt ${e.attempt} began`,
   renewed: () => "Its lease was prolonged, the last time now",
   reported: (e) => `It reported: ${words(e.outcome)}`,
   lapsed: () => "Its lease ended without a report",
   probed: () => "A probe did not find out",
-  reported_late: (e) => `It reported late: ${words(e.outcome)}`,
+  reported_late: (e, before) => `It reported late: ${words(e.outcome)}${differs(e, before) ? ", which contradicts that" : ""}`,
   contradicted: (e) => `Contradicted: ${e.attempt ? `attempt ${e.attempt}` : "an earlier attempt"} reported ${words(e.outcome ?? "another outcome")}`,
   resolved: (e) => `Settled by ${by(e)}: ${words(e.outcome)}`,
   erased: (e) => `Result erased by ${by(e)}`,
@@ -82,8 +85,8 @@ const stories = {
 function timeline(r) {
   return [
     r.history_dropped ? el("p", { class: "quiet" }, `${count(r.history_dropped)} older entries were not kept.`) : null,
-    el("ol", { class: "timeline" }, r.history.map((e) => el("li", { class: `${e.what} ${e.outcome ?? ""}` },
-      moment(e.at), el("strong", null, stories[e.what]?.(e) ?? words(e.what)), e.note ? el("span", { class: "told" }, e.note) : null))),
+    el("ol", { class: "timeline" }, r.history.map((e, i, all) => el("li", { class: differs(e, all[i - 1]) ? "contradicted" : `${e.what} ${e.outcome ?? ""}` },
+      moment(e.at), el("strong", null, stories[e.what]?.(e, all[i - 1]) ?? words(e.what)), e.note ? el("span", { class: "told" }, e.note) : null))),
   ];
 }
 

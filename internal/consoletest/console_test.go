@@ -18,7 +18,7 @@ type scene struct {
 }
 
 // mostTime is only ever used up by what hangs.
-const mostTime = 8 * time.Minute
+const mostTime = 5 * time.Minute
 
 // TestConsole plays every scene of testdata/scenes.mjs. What the console looked like is left in the directory shots.
 func TestConsole(t *testing.T) {

@@ -125,7 +125,7 @@ func guardedStore(t *testing.T) atmost.Store {
 	if err := open().Close(); err != nil {
 		t.Fatal(err)
 	}
-	if err := pebblestore.Guard(dir, atmost.Actor{Name: "ada", Reason: "a copy was put back"}, pebblestore.Options{}); err != nil {
+	if err := pebblestore.Guard(dir, atmost.Actor{Name: "ada", Reason: "restored, ticket 11"}, pebblestore.Options{}); err != nil {
 		t.Fatal(err)
 	}
 	s := open()

@@ -17,7 +17,7 @@ const browser = await chromium.launch({
 async function watched(options = {}) {
   const { expected, ...rest } = options;
   const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, timezoneId: "UTC", locale: "en-GB", ...rest });
-  context.setDefaultTimeout(30_000); // a busy machine takes its time
+  context.setDefaultTimeout(60_000); // only what hangs uses it up
   const page = await context.newPage();
   const faults = [];
   const fault = (text) => {

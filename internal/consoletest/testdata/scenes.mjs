@@ -51,7 +51,7 @@ async function contradicted(service, key) {
 
 // traffic lets time pass in which clients ask, and the page see it: the time is the page's alone, the requests are real.
 async function traffic(page, service, polls) {
-  await page.clock.runFor(1000);
+  await page.evaluate(async () => { globalThis.watch = (await import(new URL("live.js", document.baseURI))).watch; });
   for (let i = 0; i < polls; i++) {
     const busy = Math.round(34 + 15 * Math.sin(i / 7) + 6 * Math.sin(i * 2.3));
     await Promise.all(Array.from({ length: busy }, (_, j) => {
@@ -62,9 +62,9 @@ async function traffic(page, service, polls) {
       if (again && j === 6 && i % 2 === 0) return service.execute(`order-${n}`, { operation, payload: { amount: 1 } });
       return service.execute(`order-${n}`, { operation });
     }));
-    const at = await page.locator("#pulse").innerText();
+    await page.evaluate(() => { globalThis.told = new Promise((resolve) => globalThis.watch(resolve)); });
     await page.clock.runFor(2000);
-    await page.waitForFunction((before) => document.querySelector("#pulse").innerText !== before, at, { polling: 20 });
+    await page.evaluate(() => globalThis.told);
   }
 }
 
@@ -80,9 +80,12 @@ export const scenes = [
     async play({ page, busy: at, accessible, shot }) {
       const service = client(at);
       await doubts(service);
-      await page.clock.install({ time: new Date() });
+      const begin = Date.now() - 120_000; // so that the page's time ends up about right
+      await page.clock.install({ time: begin });
       await goTo(page, at.admin, "", "Overview");
-      await traffic(page, service, 32);
+      await page.clock.pauseAt(begin + 60_000);
+      await traffic(page, service, 45);
+      await shot("overview-light");
       assert.match((await texts(page, ".tile"))[0], /^Answers per second\n[1-9][\d.]*\n[\d.]+ executed, [\d.]+ replayed$/);
       await shot("overview-light");
       const tiles = (await texts(page, ".tile")).join("\n");
@@ -91,19 +94,19 @@ export const scenes = [
       assert.match(tiles, /Latency, median\n[\d.]+ ms\n99 % within [\d.]+ ms/);
       assert.match((await texts(page, ".halves tbody tr"))[3], /^payment.charge\t[\d.]+\t[\d.]+\t[\d.]+/);
       assert.match((await texts(page, ".legend"))[0], /executed [\d.]+\s+replayed [\d.]+\s+under way [\d.]+\s+failed or unknown [\d.]+\s+refused [\d.]+/);
-      await accessible();
       await page.emulateMedia({ colorScheme: "dark" });
-      await page.clock.runFor(100);
-      await accessible();
       await shot("overview-dark");
+      await page.clock.resume(); // axe waits, too
+      await accessible();
+      await page.emulateMedia({ colorScheme: "light" });
+      await accessible();
       await page.setViewportSize({ width: 390, height: 844 });
-      await page.clock.runFor(100);
       await fits(page);
       await shot("overview-phone");
       await page.getByRole("button", { name: "Pause" }).click();
       const before = (await texts(page, ".tiles"))[0];
       await service.execute("while-paused", { card: "lost" });
-      await page.clock.runFor(10_000);
+      await page.clock.fastForward(10_000);
       assert.equal((await texts(page, ".tiles"))[0], before);
       assert.equal(await page.locator("#pulse").innerText(), "paused");
       await page.getByRole("button", { name: "Pause" }).click();
@@ -187,7 +190,7 @@ export const scenes = [
       await service.execute("with-result", { payload: { amount: 1 } });
       await goTo(page, at.admin, `records/${id("invoice-2")}`, "invoice-2");
       const story = (await texts(page, ".timeline strong")).join("; ");
-      assert.equal(story, "Attempt 1 began; It reported: unknown; Settled by ada: not executed; It reported late: completed");
+      assert.equal(story, "Attempt 1 began; It reported: unknown; Settled by ada: not executed; It reported late: completed, which contradicts that");
       await page.getByText("the operation may have run twice").waitFor();
       await accessible();
       await shot("record-light");
@@ -373,6 +376,33 @@ export const scenes = [
       await verdict.getByText("It is another operation").waitFor();
       await compare("{broken");
       assert.match(await payload.evaluate((e) => e.validationMessage), /^This is not JSON/);
+    },
+  },
+  {
+    name: "figures are right",
+    async play({ page, service: at }) {
+      await goTo(page, at.admin, "operations", "Operations");
+      const figures = await page.evaluate(async () => {
+        const of = (module) => import(new URL(module, document.baseURI));
+        const [m, f] = [await of("metrics.js"), await of("format.js")];
+        const h = (...counts) => [0.1, 1, "+Inf"].map((le, i) => `took_bucket{operation="a\\"b,c",le="${le}"} ${counts[i]}`).join("\n");
+        const [before, after] = [m.parse(`# HELP took x\nn{a="1"} 5\nn{a="2"} 1e3\n${h(5, 5, 5)}`), m.parse(`n{a="1"} 2\nn{a="2"} 1004 1700000000\n${h(9, 13, 13)}`)];
+        return {
+          label: m.parse(h(1, 1, 1)).get("took_bucket")[0].labels.operation,
+          grown: m.increase(before, after, "n", (l) => l.a === "2"), restarted: m.increase(before, after, "n", (l) => l.a === "1"),
+          half: m.quantile(before, after, "took", 0.5), most: m.quantile(before, after, "took", 0.75), beyond: m.quantile(before, m.parse(h(5, 5, 9)), "took", 0.5),
+          nothing: m.quantile(before, before, "took", 0.5),
+          spans: [0, 0.00042, 0.0123, 0.25, 3.14, 59, 61, 3600, 3720, 90_000, 172_800].map(f.span),
+          rates: [0, 0.25, 9.96, 42.3, 12_345, null].map(f.rate),
+          json: f.indent('{"a":[],"b":[1.0,"x,\\"{}"],"c":{ },"d":12345678901234567890}'),
+        };
+      });
+      assert.deepEqual(figures, {
+        label: 'a"b,c', grown: 4, restarted: 2, half: 0.1, most: 0.55, beyond: 1, nothing: null,
+        spans: ["0 ms", "0.42 ms", "12 ms", "250 ms", "3.1 s", "59 s", "1 min", "1 h", "1 h 2 min", "1 d 1 h", "2 d"],
+        rates: ["0", "0.3", "10", "42", "12,345", "–"],
+        json: '{\n  "a": [],\n  "b": [\n    1.0,\n    "x,\\"{}"\n  ],\n  "c": {},\n  "d": 12345678901234567890\n}',
+      });
     },
   },
   {
