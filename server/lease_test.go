@@ -336,8 +336,7 @@ func TestLeaseCallsWithoutStore(t *testing.T) {
 
 func TestLeaseCallsPanic(t *testing.T) {
 	s := start(t, clients(atmost.Operation{}))
-	panics := func() error { panic("a secret cause") }
-	s.store.fail.Store(&panics)
+	s.store.panics.Store(true)
 	for call, body := range map[string]string{"claim": claimB, "renew": renewA, "complete": completeA, "fail": failA} {
 		s.check(s.post(call, "k", body), notNow(500, "INTERNAL"))
 	}

@@ -142,15 +142,14 @@ func (s *service) logs(a answer, cause string) {
 }
 
 func TestInternal(t *testing.T) {
-	panics := func() error { panic("a secret cause") }
 	s := start(t, one(answers(completed("1"))))
-	s.store.fail.Store(&panics)
+	s.store.panics.Store(true)
 	for _, a := range []answer{s.execute("k", charge, "Prefer", "wait=1"), s.status("k", "Prefer", "wait=1")} {
 		s.check(a, notNow(500, "INTERNAL"))
 		s.checkBody(a, `{"error":{"code":"INTERNAL","message":"an unexpected error; it was logged with the id that the header Request-Id names"}}`)
 		s.logs(a, "a secret cause")
 	}
-	s.store.fail.Store(nil)
+	s.store.panics.Store(false)
 	s.check(s.execute("k", charge), isExecuted("1"))
 }
 

@@ -23,6 +23,7 @@ type store struct {
 	calls  atomic.Int64
 	fail   atomic.Pointer[func() error]
 	looked chan struct{} // if not nil
+	panics atomic.Bool   // what requests call; the engine's own rounds only list, and are let be
 	// listed, if not nil, is called when a list that operators ask for, by an operation, has its answer.
 	listed atomic.Pointer[func()]
 }
@@ -32,6 +33,9 @@ func (s *store) Secret() [32]byte { return s.Store.(atmost.Keyed).Secret() }
 
 func (s *store) called() error {
 	s.calls.Add(1)
+	if s.panics.Load() {
+		panic("a secret cause")
+	}
 	if f := s.fail.Load(); f != nil {
 		return (*f)()
 	}
