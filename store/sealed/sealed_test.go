@@ -301,6 +301,7 @@ func TestOwner(t *testing.T) {
 			}
 		}
 	}
+	keystreams := map[string]bool{}
 	for i, of := range owners {
 		sealed := keys.first.seal(of, result)
 		if !bytes.Equal(sealed, keys.first.seal(of, result)) {
@@ -310,11 +311,16 @@ func TestOwner(t *testing.T) {
 		if other := keys.first.seal(of, []byte(`{"card":"4111111111111112"}`)); nonce(other) == nonce(sealed) {
 			t.Error("two results have one nonce")
 		}
+		zero := make([]byte, nonceSize) // with which each must encrypt in a way of its own
+		keystreams[string(keys.first.cipher(of).Seal(nil, zero, result, nil))] = true
 		for j, as := range owners {
 			if opened, err := keys.open(as, sealed); (err == nil) != (i == j) || i == j && !bytes.Equal(opened, result) {
 				t.Errorf("owner %d of %d: %q, %v", j, i, opened, err)
 			}
 		}
+	}
+	if len(keystreams) != len(owners) {
+		t.Errorf("%d keys for %d owners", len(keystreams), len(owners))
 	}
 }
 
@@ -375,7 +381,7 @@ func (w *world) set(id atmost.ID, raw []byte) {
 func (w *world) refused(err error, r atmost.Record, want string) {
 	w.Helper()
 	var refusal *atmost.Error
-	if err == nil || errors.As(err, &refusal) || errors.Is(err, atmost.ErrAmbiguous) || !strings.Contains(err.Error(), want) || len(r.Result) > 0 {
+	if err == nil || errors.As(err, &refusal) || errors.Is(err, atmost.ErrAmbiguous) || !strings.Contains(err.Error(), want) || len(r.Result) > 0 || r.State != atmost.Absent {
 		w.Errorf("record with %q, error %v; want %s", r.Result, err, want)
 	}
 }
