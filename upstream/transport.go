@@ -18,6 +18,8 @@ type TransportOptions struct {
 	TLS *tls.Config
 	// DialTimeout bounds the making of a TCP connection, and then its TLS handshake. Default 5 s.
 	DialTimeout time.Duration
+	// Dial makes the connections, as net.Dialer's DialContext does, in place of DialTimeout: a failure means that nothing left. Default: TCP.
+	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 	// IdleTimeout is how long an unused connection is kept. It should be less than the server keeps it, as a connection
 	// that the server closes just when a request leaves on it makes an outcome unknown. Default 4 s: Node, uvicorn and
 	// Apache close after 5 s, most others later. gunicorn closes after 2 s; set less for such a server.
@@ -70,7 +72,10 @@ func NewTransport(o TransportOptions) *Transport {
 	orDefault(&o.DialTimeout, 5*time.Second)
 	orDefault(&o.IdleTimeout, 4*time.Second)
 	orDefault(&o.MaxIdlePerHost, 256)
-	t := &Transport{connect: (&net.Dialer{Timeout: o.DialTimeout}).DialContext}
+	if o.Dial == nil {
+		o.Dial = (&net.Dialer{Timeout: o.DialTimeout}).DialContext
+	}
+	t := &Transport{connect: o.Dial}
 	t.base = &http.Transport{
 		DialContext:            t.dial,
 		TLSClientConfig:        o.TLS.Clone(),

@@ -66,11 +66,15 @@ func (s *Store) setMark(mark atmost.Time) error {
 	return nil
 }
 
-// expiring makes the mark of expiry durable before at is used to tell that r, as it is stored, has expired in part or
-// whole.
+// expiring makes the mark of expiry durable before at is used to tell that r, as it is stored, has expired in part or whole: further
+// than by the mark.
 func (s *Store) expiring(r *atmost.Record, at atmost.Instant) error {
-	due, ok := r.NextChange()
-	if !ok || r.State == atmost.Processing || due > at.Expiry || int64(due) <= s.time.expired.Load() {
+	if due, ok := r.NextChange(); !ok || due > max(at.Now, at.Expiry) {
+		return nil
+	}
+	told := atmost.Age(*r, at)
+	marked := atmost.Age(*r, atmost.Instant{Now: at.Now, Expiry: min(at.Expiry, atmost.Time(s.time.expired.Load()))})
+	if told.State == marked.State && told.NotKept == marked.NotKept {
 		return nil
 	}
 	return s.moveExpired(at.Expiry)

@@ -421,6 +421,42 @@ func TestCrashesLetNothingExpireEarly(t *testing.T) {
 	}
 }
 
+// TestKeyExpiresAfterItsResult: that the result had expired was told, and is on disk; that the key has is another matter. (Seed 1197 of
+// package simtest.)
+func TestKeyExpiresAfterItsResult(t *testing.T) {
+	policies := map[string]*atmost.Claim{
+		"completed": {Operation: "op", Token: token(1), Lease: time.Minute, Policy: atmost.Policy{ResultRetention: time.Minute, KeyRetention: time.Hour}},
+		"lapsed": {Operation: "op", Token: token(1), Lease: time.Minute, Policy: atmost.Policy{
+			OnUnknown: atmost.RetryUnknown, ExecutedBy: atmost.ByClient, ResultRetention: time.Minute, KeyRetention: time.Hour,
+		}},
+	}
+	for name, c := range policies {
+		t.Run(name, func(t *testing.T) {
+			memory, clock := vfs.NewCrashableMem(), storetest.NewClock()
+			s := open(t, "store", pebblestore.Options{FS: memory, Clock: clock, Tune: quiet})
+			apply(t, s, someID, c)
+			if name == "completed" {
+				apply(t, s, someID, &atmost.Finish{Token: c.Token, Outcome: completed})
+			}
+			for _, d := range []time.Duration{2 * time.Minute, 2 * time.Hour} {
+				clock.Advance(d)
+				lookup(t, s, someID)
+			}
+			if r := lookup(t, s, someID); r.State != atmost.Absent {
+				t.Fatalf("after its retention it is %v", r.State)
+			}
+			memory = memory.CrashClone(vfs.CrashCloneCfg{})
+			_ = s.Close()
+			clock.Step(-2 * time.Hour)
+			s = open(t, "store", pebblestore.Options{FS: memory, Clock: clock, Tune: quiet})
+			defer s.Close()
+			if r := lookup(t, s, someID); r.State != atmost.Absent {
+				t.Errorf("it came back, as %v", r.State)
+			}
+		})
+	}
+}
+
 // TestWhatWasSweptStaysAway: a crash undoes what the sweeper wrote, which is not synced, and the wall clock is set back.
 func TestWhatWasSweptStaysAway(t *testing.T) {
 	memory, clock := vfs.NewCrashableMem(), storetest.NewClock()
