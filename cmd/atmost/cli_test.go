@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"slices"
 	"strings"
 	"sync"
@@ -364,19 +365,39 @@ func TestQuantile(t *testing.T) {
 	}
 }
 
-// TestNextCommands: what explain says to type next is a command of this program that means the key that was asked about.
+// TestNextCommands: what explain says to type next is, as a shell takes it, a command of this program that means the key that was asked
+// about, whatever that looks like. What no shell takes is said beside it.
 func TestNextCommands(t *testing.T) {
-	id := atmost.ID{Key: "k", Scope: "s"}
-	for _, state := range []string{"processing", "completed", "failed", "not_executed", "unknown"} {
-		r := wire.AdminRecord{AdminKey: wire.AdminKey{State: state, Attempt: 1, Operation: "pay", OnUnknown: "probe"}}
-		for _, next := range explain(id, r, false).Next {
-			command, told := strings.CutPrefix(next, "atmost ")
-			if !told {
-				continue // a sentence
+	p := process{env: func(string) (string, bool) { return "", false }}
+	for _, name := range []string{"k", "-k", "--reason", "--", "it's", `$HOME"`, "`id`", "a;b&c|d>e", "=ls", "~", "#7", `back\slash`, "*"} {
+		id := atmost.ID{Key: name, Scope: name}
+		for _, state := range []string{"absent", "processing", "completed", "failed", "not_executed", "unknown"} {
+			e := absent(id, false)
+			if state != e.State {
+				e = explain(id, wire.AdminRecord{AdminKey: wire.AdminKey{State: state, Attempt: 1, Operation: "pay", OnUnknown: "probe"}}, false)
 			}
-			typed, _, _ := strings.Cut(command, " #") // as a shell takes it
-			if !strings.Contains(typed, " k ") || !strings.HasSuffix(strings.TrimSpace(typed), "--scope s") {
-				t.Errorf("%s: %q does not mean the key", state, next)
+			if (state == "unknown") != (e.Advice != "") {
+				t.Errorf("%s: advice %q", state, e.Advice)
+			}
+			for _, next := range e.Next {
+				typed, err := exec.Command("sh", "-c", `atmost() { printf '%s\0' "$@"; }; `+next).CombinedOutput()
+				if err != nil {
+					t.Fatalf("%s: %v: %s", next, err, typed)
+				}
+				c, rest, err := rootCommand(p).Find(strings.Split(strings.TrimSuffix(string(typed), "\x00"), "\x00"))
+				if err == nil {
+					err = c.ParseFlags(rest)
+				}
+				if err != nil {
+					t.Errorf("%s: %v", next, err)
+				}
+				means := slices.Equal(c.Flags().Args(), []string{id.Key}) && c.Flags().Lookup("scope").Value.String() == id.Scope
+				if state == "absent" { // the key may be in another scope
+					means = c.Name() == "audit" || c.Flags().Lookup("key").Value.String() == id.Key
+				}
+				if !means {
+					t.Errorf("%s: %s means %q", state, next, c.Flags().Args())
+				}
 			}
 		}
 	}

@@ -25,7 +25,8 @@ type explained struct {
 	Again string `json:"again"`
 	// Warning is there if the promise may have been broken.
 	Warning string `json:"warning,omitempty"`
-	// Next are commands that lead on.
+	// Advice says what to do first, if anything, Next are commands that lead on, as a shell takes them.
+	Advice   string              `json:"advice,omitempty"`
 	Next     []string            `json:"next"`
 	Request  string              `json:"request,omitempty"` // how the request that was given compares
 	Compared *wire.AdminCompared `json:"compared,omitempty"`
@@ -101,6 +102,9 @@ func (o *output) explained(e explained) error {
 			say("\nThe request that you gave\n  %s", e.Request)
 		}
 		say("\nWhat to do next")
+		if e.Advice != "" {
+			say("  %s", e.Advice)
+		}
 		for _, command := range e.Next {
 			say("  %s", command)
 		}
@@ -136,14 +140,7 @@ func (a *adminAPI) guarded(ctx context.Context) (bool, error) {
 // explain explains a record, for each state and policy, of a store that is guarded or not.
 func explain(id atmost.ID, r wire.AdminRecord, guarded bool) explained {
 	e := explained{Scope: id.Scope, Key: id.Key, State: r.State, Record: &r}
-	command := func(format string, args ...any) {
-		line := "atmost " + fmt.Sprintf(format, args...)
-		if id.Scope != "" {
-			line += " --scope " + quoted(id.Scope)
-		}
-		e.Next = append(e.Next, line)
-	}
-	key := quoted(id.Key)
+	command := func(verb string, flags ...string) { e.Next = append(e.Next, keyCommand(id, verb, flags...)) }
 	why := ""
 	if r.Message != "" {
 		why = " (" + plain(r.Message) + ")"
@@ -159,20 +156,20 @@ func explain(id atmost.ID, r wire.AdminRecord, guarded bool) explained {
 			e.Means += fmt.Sprintf(" If it does not report before its lease ends, at %s, it is %s.", moment(*r.LeaseExpires), afterLapse(r.OnUnknown))
 		}
 		e.Again = "Yes: a request with the same key waits for this attempt, or is told that it is processing. Nothing runs beside it."
-		command("keys watch %s", key)
+		command("watch")
 	case "completed":
 		e.Means, e.Again = completed(r)
 		if r.NotKept == "" {
-			command("keys show %s --result", key)
+			command("show", "--result")
 		} else {
-			command("keys show %s", key)
+			command("show")
 		}
 	case "failed":
 		e.Means, e.Again = failed(r, why)
-		command("keys show %s --result", key)
+		command("show", "--result")
 	case "not_executed":
 		e.Means, e.Again = notExecuted(r, why)
-		command("keys show %s", key)
+		command("show")
 		if guarded {
 			e.Again += " But the store was set back, and is guarded: if that was after this attempt ended, the answer is OUTCOME_UNKNOWN, and nothing is executed, until the key's scope is admitted."
 			e.Next = append(e.Next, "atmost admit --help")
@@ -182,13 +179,14 @@ func explain(id atmost.ID, r wire.AdminRecord, guarded bool) explained {
 		e.Again = "Yes: it is answered OUTCOME_UNKNOWN, and nothing is executed. Never ask with another key instead: that would execute it a second time."
 		if r.OnUnknown == atmost.ProbeUnknown.String() {
 			e.Means += " The service asks the operation's target again and again; a probe that finds out settles it."
-			command("keys watch %s", key)
+			command("watch")
 		}
-		e.Next = append(e.Next, fmt.Sprintf("find out, from what %s calls, whether attempt %d happened; then one of", plain(r.Operation), r.Attempt))
-		command("keys resolve %s --attempt %d --outcome completed --result JSON --reason TEXT", key, r.Attempt)
-		command("keys resolve %s --attempt %d --outcome failed --error-code CODE --reason TEXT", key, r.Attempt)
-		command("keys resolve %s --attempt %d --outcome not_executed --reason TEXT", key, r.Attempt)
-		e.Next[len(e.Next)-1] += "   # the next request executes it"
+		e.Advice = fmt.Sprintf("Find out, from what %s calls, whether attempt %d happened; then settle it by one of these. After not_executed the next request executes it.",
+			plain(r.Operation), r.Attempt)
+		attempt := fmt.Sprintf("--attempt %d", r.Attempt)
+		command("resolve", attempt, "--outcome completed --result JSON --reason TEXT")
+		command("resolve", attempt, "--outcome failed --error-code CODE --reason TEXT")
+		command("resolve", attempt, "--outcome not_executed --reason TEXT")
 	}
 	if r.Contradictions > 0 {
 		e.Warning = "Two accounts of one attempt differ: the operation may have run TWICE. Look for both effects where the operation has them; the contradicted entries below say when."
@@ -269,11 +267,26 @@ func comparison(r wire.AdminRecord, c wire.AdminCompared) string {
 	return "It is refused with PAYLOAD_MISMATCH: the key was used with another payload. What differs: " + strings.Join(paths, ", ")
 }
 
-var needsNoQuotes = regexp.MustCompile(`^[A-Za-z0-9_./:@%+=,-]+$`)
+// keyCommand is a command of keys about id, with flags as they are written, as a shell takes it.
+func keyCommand(id atmost.ID, verb string, flags ...string) string {
+	if id.Scope != "" {
+		flags = append(flags, "--scope "+quoted(id.Scope))
+	}
+	key := quoted(id.Key)
+	if strings.HasPrefix(id.Key, "-") { // no flag, for all its looks
+		flags = append(flags, "-- "+key)
+	} else {
+		flags = append([]string{key}, flags...)
+	}
+	return "atmost keys " + verb + " " + strings.Join(flags, " ")
+}
+
+// The "=" is not first, as zsh would look for a program of that name.
+var needsNoQuotes = regexp.MustCompile(`^[A-Za-z0-9_./:@%+,-][A-Za-z0-9_./:@%+=,-]*$`)
 
 // quoted is an argument as a shell takes it.
 func quoted(argument string) string {
-	if needsNoQuotes.MatchString(argument) && !strings.HasPrefix(argument, "-") {
+	if needsNoQuotes.MatchString(argument) {
 		return argument
 	}
 	return "'" + strings.ReplaceAll(argument, "'", `'\''`) + "'"
