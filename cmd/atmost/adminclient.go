@@ -147,7 +147,12 @@ func (a *adminAPI) do(ctx context.Context, method, path string, request []byte, 
 	if err != nil {
 		return err
 	}
-	err = json.Unmarshal(answer, body)
+	return a.decode(answer, body)
+}
+
+// decode decodes a successful answer into body.
+func (a *adminAPI) decode(answer []byte, body any) error {
+	err := json.Unmarshal(answer, body)
 	if err == nil && !answers(body) {
 		err = errors.New("it does not tell what was asked for")
 	}

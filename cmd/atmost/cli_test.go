@@ -106,6 +106,39 @@ func TestPlain(t *testing.T) {
 	}
 }
 
+// TestOneLine: a record is one row, and one line of jsonl, whatever is in its message and its result, which keeps its bytes.
+func TestOneLine(t *testing.T) {
+	d := newDesk(t)
+	const result = "{\r\n\t\"name\": \"é 🦄 \\n\",\n\n\"n\": 42.00}"
+	by := atmost.Actor{Name: "ada", Reason: "r"}
+	for _, key := range []string{"k", "other"} {
+		d.unknown(key)
+	}
+	if _, err := d.engine.Resolve(t.Context(), atmost.ID{Key: "k"}, atmost.Resolve{Attempt: 1, Outcome: atmost.Outcome{State: atmost.Completed, Result: []byte(result)}, By: &by}); err != nil {
+		t.Fatal(err)
+	}
+	_, all, _ := d.run("", false, "keys", "show", "k", "--result")
+	_, row, _ := strings.Cut(all, "\nresult  ")
+	row, _, _ = strings.Cut(row, "\n")
+	if want := `{\r\n\t"name": "é 🦄 \n",\n\n"n": 42.00}`; strings.TrimSpace(row) != want {
+		t.Errorf("the row is %s, want %s", row, want)
+	}
+	if _, line, _ := d.run("", false, "keys", "show", "k", "--result", "-o", "jsonl"); strings.Count(line, "\n") != 1 ||
+		!strings.HasSuffix(line, `,"result":{"name":"é 🦄 \n","n":42.00}}`+"\n") {
+		t.Errorf("the line is %q", line)
+	}
+	if _, whole, _ := d.run("", false, "keys", "show", "k", "--result", "-o", "json"); !strings.HasSuffix(whole, `,"result":`+result+"}\n") {
+		t.Errorf("the bytes are %q", whole)
+	}
+	for hostile, want := range map[string]string{
+		"a\nb\r\x00\x9b": `a\nb\r\x00\x9b`, "\u202eabc\u2028": `\u202eabc\u2028`, "\u009b2J": `\u009b2J`, `a "b" \c é`: `a "b" \c é`, "\ufffd": "\ufffd",
+	} {
+		if got := plain(hostile); got != want {
+			t.Errorf("%q is shown as %s, want %s", hostile, got, want)
+		}
+	}
+}
+
 // TestWatch follows a key until it is interrupted.
 func TestWatch(t *testing.T) {
 	d := newDesk(t)
@@ -430,6 +463,7 @@ func TestNoAnswer(t *testing.T) {
 		{"keys", "list", "-o", "json"},
 		{"keys", "show", "k"},
 		{"keys", "forget", "k", "--reason", "r", "--yes"},
+		{"keys", "show", "k", "-o", "json"},
 		{"explain", "k"},
 		{"audit"},
 		{"backup"},

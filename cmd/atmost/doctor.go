@@ -82,16 +82,13 @@ func (d *doctor) add(verdict, what, found, advice string) {
 var errUnwell = errors.New("something would keep the service from its promise, or from starting")
 
 func (d *doctor) print(o *output) error {
-	l := listing[finding]{to: o, header: []string{"", "WHAT", "FOUND"}, row: func(f finding) []string {
-		return []string{f.Verdict, f.What, plain(f.Found)}
-	}}
+	l := listing[finding]{to: o}
 	if o.format == asTable {
-		l.row = nil
 		rows := [][]string{}
 		for _, f := range d.findings {
 			rows = append(rows, []string{o.verdict(f.Verdict), f.What, plain(f.Found)})
 			if f.Advice != "" {
-				rows = append(rows, []string{"", "", "→ " + f.Advice})
+				rows = append(rows, []string{"", "", "→ " + plain(f.Advice)})
 			}
 		}
 		columns(o.stdout, rows)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -256,7 +257,15 @@ func keysShowCommand(p process, api *adminFlags) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		_, err = fmt.Fprintf(p.stdout, "%s\n", answer)
+		if err := a.decode(answer, new(wire.AdminRecord)); err != nil {
+			return err
+		}
+		line := bytes.NewBuffer(answer)
+		if o.format == asLines { // no line ends within a string or a number, which keep their bytes
+			line = new(bytes.Buffer)
+			_ = json.Compact(line, answer) // it has been decoded
+		}
+		_, err = fmt.Fprintf(p.stdout, "%s\n", line)
 		return err
 	}
 	return c

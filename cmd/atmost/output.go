@@ -163,13 +163,22 @@ func width(s string) int {
 	return utf8.RuneCountInString(s)
 }
 
-// plain is what somebody else wrote, as a terminal can be given it: what could move its cursor, or change its colours, is escaped.
+// plain is what somebody else wrote, in one line, as a terminal can be given it: what could move its cursor, or change its colours, is
+// escaped.
 func plain(s string) string {
-	if strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) || r == utf8.RuneError }) {
-		quoted := strconv.QuoteToASCII(s)
-		return quoted[1 : len(quoted)-1]
+	var b strings.Builder
+	for i, r := range s {
+		switch {
+		case r == utf8.RuneError && !strings.HasPrefix(s[i:], string(utf8.RuneError)): // no character at all
+			_, _ = fmt.Fprintf(&b, `\x%02x`, s[i])
+		case unicode.IsPrint(r):
+			b.WriteRune(r)
+		default:
+			quoted := strconv.QuoteRuneToASCII(r)
+			b.WriteString(quoted[1 : len(quoted)-1])
+		}
 	}
-	return s
+	return b.String()
 }
 
 // short is s, cut to n characters.
