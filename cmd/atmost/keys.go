@@ -45,13 +45,16 @@ func oneKey(c *cobra.Command, args []string) error {
 // addScopeFlag gives a command about one key the flag --scope. What it returns is the record's identity.
 func addScopeFlag(flags *pflag.FlagSet) func(key string) (atmost.ID, error) {
 	scope := flags.String("scope", "", "the key's scope (default: none)")
-	return func(key string) (atmost.ID, error) {
-		id := atmost.ID{Scope: *scope, Key: key}
-		if err := id.Validate(); err != nil {
-			return id, problems{{text: err.Error()}}
-		}
-		return id, nil
+	return func(key string) (atmost.ID, error) { return identity(*scope, key) }
+}
+
+// identity is that of a key that was given as an argument.
+func identity(scope, key string) (atmost.ID, error) {
+	id := atmost.ID{Scope: scope, Key: key}
+	if err := id.Validate(); err != nil {
+		return id, problems{{text: err.Error()}}
 	}
+	return id, nil
 }
 
 // filterFlags say which records are meant.

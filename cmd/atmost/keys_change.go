@@ -129,8 +129,8 @@ func (f *changeFlags) bulk(c *cobra.Command, a *adminAPI, request wire.AdminBulk
 				return total, err
 			}
 			total.Matched, total.Changed, total.Refused = total.Matched+part.Matched, total.Changed+part.Changed, total.Refused+part.Refused
-			if !dry && isTerminal(f.process.stderr) {
-				_, _ = fmt.Fprintf(f.process.stderr, "\r%d changed", total.Changed)
+			if !dry && isTerminal(f.process.stderr) && part.NextCursor != "" {
+				_, _ = fmt.Fprintf(f.process.stderr, "\r%d changed so far", total.Changed)
 			}
 			if request.Cursor = part.NextCursor; request.Cursor == "" {
 				return total, nil
@@ -154,7 +154,7 @@ func (f *changeFlags) bulk(c *cobra.Command, a *adminAPI, request wire.AdminBulk
 	}
 	total, err := run(false)
 	if isTerminal(f.process.stderr) {
-		_, _ = fmt.Fprintln(f.process.stderr)
+		_, _ = fmt.Fprint(f.process.stderr, "\r\x1b[K") // how far it had come
 	}
 	if err != nil {
 		return fmt.Errorf("at least %d were changed, and maybe more, as the last answer is missing: %w", total.Changed, err)
@@ -169,15 +169,6 @@ func (f *changeFlags) told(r wire.AdminBulkResult, what string, n int) error {
 			_, _ = fmt.Fprintf(w, "%d had moved on, and stayed as they were\n", r.Refused)
 		}
 	})
-}
-
-// id is the one key that is meant.
-func (f *changeFlags) id(args []string) (atmost.ID, error) {
-	id := atmost.ID{Scope: f.filter.scope, Key: args[0]}
-	if err := id.Validate(); err != nil {
-		return id, problems{{text: err.Error()}}
-	}
-	return id, nil
 }
 
 // one changes one key, and shows how it is then.
@@ -223,7 +214,7 @@ Only the attempt that you looked at is settled, and only while it is unknown.`,
 				Action: "resolve", Outcome: request.Outcome, Result: request.Result, Error: request.Error, Actor: by.Name, Reason: by.Reason,
 			}, outcome.meaning())
 		}
-		id, err := f.id(args)
+		id, err := identity(f.filter.scope, args[0])
 		if err != nil {
 			return err
 		}
@@ -259,7 +250,7 @@ undone. To let a key be executed again is another thing: atmost keys forget.`,
 		if f.all {
 			return f.bulk(c, a, wire.AdminBulk{Action: "erase", Actor: by.Name, Reason: by.Reason}, warning)
 		}
-		id, err := f.id(args)
+		id, err := identity(f.filter.scope, args[0])
 		if err != nil {
 			return err
 		}

@@ -10,7 +10,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/atmost-dev/atmost"
 	"github.com/atmost-dev/atmost/wire"
 )
 
@@ -34,8 +33,8 @@ and again, less often if that takes long, so it may miss what came and went in b
 			return err
 		}
 		if len(args) == 1 {
-			if err := (atmost.ID{Scope: f.scope, Key: args[0]}).Validate(); err != nil {
-				return problems{{text: err.Error()}}
+			if _, err := identity(f.scope, args[0]); err != nil {
+				return err
 			}
 			f.one, f.key = true, args[0]
 		}

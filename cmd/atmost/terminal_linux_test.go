@@ -3,6 +3,9 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"strings"
@@ -132,5 +135,24 @@ func TestTerminal(t *testing.T) {
 	asked.press("yes\n")
 	if exit, shown := asked.end(); exit.ExitCode() != exitOK || state() != atmost.Completed {
 		t.Errorf("confirmed: %v, %q, the key is %v", exit, shown, state())
+	}
+}
+
+// TestBulkOnTerminal: a change of many, part by part, tells how far it has come, and in the end once how many were changed.
+func TestBulkOnTerminal(t *testing.T) {
+	left := 2
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked, _ := io.ReadAll(r.Body)
+		if left--; left == 0 || strings.Contains(string(asked), `"dry_run":true`) {
+			left = 3
+			_, _ = io.WriteString(w, `{"matched":3,"changed":1,"refused":0}`)
+			return
+		}
+		_, _ = io.WriteString(w, `{"matched":1,"changed":1,"refused":0,"next_cursor":"c"}`)
+	}))
+	defer srv.Close()
+	exit, shown := onTerminal(t, nil, "keys", "erase", "--all-matching", "--operation", "pay", "--reason", "r", "--yes", "--admin", srv.URL).end()
+	if want := "\r1 changed so far\r2 changed so far\r\x1b[K3 changed\r\n"; exit.ExitCode() != exitOK || shown != want {
+		t.Errorf("%v, %q, want %q", exit, shown, want)
 	}
 }
