@@ -20,7 +20,8 @@ func auditCommand(p process) *cobra.Command {
 	c := &cobra.Command{
 		Use: "audit", Short: "List what people changed, the newest first", Args: noArguments,
 		Long: "Lists who changed what, and why: every key that was settled, erased or forgotten, every guard, and every scope that was admitted.\n" +
-			"With --follow it prints the newest, the oldest of them first, and then what is added, until it is interrupted.",
+			"With --follow it prints the newest, the oldest of them first, and then what is added, until it is interrupted.\n" +
+			"A service that is restarted meanwhile is waited for, and nothing is missed.",
 	}
 	api := addAdminFlags(c.Flags(), p)
 	limit := c.Flags().Int("limit", 50, "how many at most; 0 means all")
@@ -87,15 +88,20 @@ const (
 // trail follows the audit trail.
 type trail struct {
 	*output
-	most int    // of the entries that are there when it begins, 0 for all
-	last uint64 // the newest that was printed
+	most  int    // of the entries that are there when it begins, 0 for all
+	began bool   // it has seen what was there then
+	last  uint64 // the newest of those, and of what was added
 }
 
 // look prints what was added.
 func (t *trail) look(ctx context.Context, a *adminAPI) error {
 	var added []wire.AdminAuditEntry
+	newest := uint64(0)
 	err := a.audit(ctx, fewAdded, func(e wire.AdminAuditEntry) (bool, error) {
-		if e.Number <= t.last || t.last == 0 && t.most > 0 && len(added) == t.most {
+		if newest = max(newest, e.Number); newest < t.last {
+			t.setBack()
+		}
+		if e.Number <= t.last || !t.began && t.most > 0 && len(added) == t.most {
 			return false, nil
 		}
 		added = append(added, e)
@@ -104,6 +110,10 @@ func (t *trail) look(ctx context.Context, a *adminAPI) error {
 	if err != nil {
 		return err
 	}
+	if newest < t.last { // there is nothing
+		t.setBack()
+	}
+	t.began = true
 	for _, e := range slices.Backward(added) {
 		t.last = e.Number
 		if t.format != asTable {
@@ -116,6 +126,12 @@ func (t *trail) look(ctx context.Context, a *adminAPI) error {
 		}
 	}
 	return nil
+}
+
+// setBack has the trail begin anew.
+func (t *trail) setBack() {
+	t.began, t.last = false, 0
+	_, _ = fmt.Fprintln(t.stderr, "atmost: the trail is shorter than it was, as of a store that was set back; what follows is from its newest part on")
 }
 
 func (o *output) auditRow(e wire.AdminAuditEntry) []string {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/atmost-dev/atmost"
 	"github.com/atmost-dev/atmost/wire"
 )
 
@@ -17,7 +18,8 @@ func keysWatchCommand(p process, api *adminFlags) *cobra.Command {
 	c := &cobra.Command{
 		Use: "watch [KEY]", Short: "Follow what becomes of keys", Args: cobra.MaximumNArgs(1),
 		Long: `Follows one key, or all that the filters mean: prints how they are, then each change, until it is interrupted. It asks the service again
-and again, less often if that takes long, so it may miss what came and went in between; what it prints is in the order in which it saw it.`,
+and again, less often if that takes long, so it may miss what came and went in between; what it prints is in the order in which it saw it.
+A service that is restarted meanwhile is waited for.`,
 		Example: "  atmost keys watch --state unknown\n  atmost keys watch order-7 --scope tenant-3",
 	}
 	f := addFilterFlags(c, api, true)
@@ -45,7 +47,7 @@ and again, less often if that takes long, so it may miss what came and went in b
 }
 
 // again calls f, and again and again, until it fails or p is told to end. It does so every so often, but no more than a tenth of the
-// time: who asks for much leaves the service time for others.
+// time: who asks for much leaves the service time for others. Once the service has answered, that it does not is told, and outlasted.
 func (p process) again(ctx context.Context, every time.Duration, f func(context.Context) error) error {
 	signals := p.ownSignals()
 	ctx, cancel := context.WithCancel(ctx)
@@ -61,20 +63,47 @@ func (p process) again(ctx context.Context, every time.Duration, f func(context.
 		cancel()
 		listening.Wait()
 	}()
+	answered, lost := false, time.Duration(0) // how long the last wait for an answer was
 	for {
 		begin := time.Now()
-		switch err := f(ctx); {
+		err := f(ctx)
+		wait := max(every, 9*time.Since(begin))
+		switch {
 		case ctx.Err() != nil:
 			return nil
-		case err != nil:
+		case err != nil && !(answered && passing(err)):
 			return err
+		case err != nil:
+			if lost == 0 {
+				_, _ = fmt.Fprintf(p.stderr, "atmost: %v; it is asked again until it answers\n", err)
+			}
+			lost = max(every, min(2*lost, mostWait))
+			wait = lost
+		default:
+			if lost > 0 {
+				_, _ = fmt.Fprintln(p.stderr, "atmost: the service answers again")
+			}
+			answered, lost = true, 0
 		}
 		select {
-		case <-time.After(max(every, 9*time.Since(begin))):
+		case <-time.After(wait):
 		case <-ctx.Done():
 			return nil
 		}
 	}
+}
+
+// mostWait bounds how long nobody asks a service that did not answer, unless it is to be asked less often anyway.
+const mostWait = 15 * time.Second
+
+// passing reports whether err is of a service that is restarted, or whose store is away: it may well answer later.
+func passing(err error) bool {
+	var away unreachableError
+	switch atmost.CodeOf(err) {
+	case atmost.CodeStoreUnavailable, atmost.CodeShuttingDown, atmost.CodeOverloaded:
+		return true
+	}
+	return errors.As(err, &away)
 }
 
 // watcher remembers how records were when it saw them last, by their ids.
@@ -91,6 +120,7 @@ func (w *watcher) look(ctx context.Context, a *adminAPI, filter wire.AdminFilter
 		if w.seen[k.ID] == now[k.ID] {
 			return true, nil
 		}
+		w.seen[k.ID] = now[k.ID] // also if the rest of the list is lost
 		return true, w.tell(k)
 	})
 	if err != nil {
@@ -101,9 +131,9 @@ func (w *watcher) look(ctx context.Context, a *adminAPI, filter wire.AdminFilter
 			if err := w.gone(id); err != nil {
 				return err
 			}
+			delete(w.seen, id)
 		}
 	}
-	w.seen = now
 	return nil
 }
 
