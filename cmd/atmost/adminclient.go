@@ -44,9 +44,18 @@ func addAdminFlags(flags *pflag.FlagSet, p process) *adminFlags {
 // api is what the flags say.
 func (a *adminFlags) api() (*adminAPI, error) {
 	set, _ := a.process.env(envName("admin"))
+	switch {
+	case a.cert != "" && a.key == "":
+		return nil, problems{{path: "--admin-cert", text: "it is a certificate without its key; name that with --admin-key, the same file if both are in one"}}
+	case a.cert == "" && a.key != "":
+		return nil, problems{{path: "--admin-key", text: "it is a key without its certificate; name that with --admin-cert"}}
+	}
 	base, err := adminURL(cmp.Or(a.address, set, defaultConfig().Admin), a.ca != "" || a.cert != "")
 	if err != nil {
 		return nil, problems{{path: "--admin", text: err.Error()}}
+	}
+	if strings.HasPrefix(base, "http://") && (a.ca != "" || a.cert != "") {
+		return nil, problems{{path: "--admin", text: shownURL(base) + " is without TLS, and so needs no certificates; did you mean https://?"}}
 	}
 	t := &http.Transport{TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12}, DisableKeepAlives: true}
 	if a.ca != "" {
@@ -59,8 +68,8 @@ func (a *adminFlags) api() (*adminAPI, error) {
 			return nil, problems{{path: "--admin-ca", text: err.Error()}}
 		}
 	}
-	if a.cert != "" || a.key != "" {
-		pair, err := tls.LoadX509KeyPair(a.cert, cmp.Or(a.key, a.cert))
+	if a.cert != "" {
+		pair, err := tls.LoadX509KeyPair(a.cert, a.key)
 		if err != nil {
 			return nil, problems{{path: "--admin-cert", text: err.Error()}}
 		}
@@ -206,8 +215,7 @@ func (a *adminAPI) ask(ctx context.Context, method, path string, request []byte)
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
-		return nil, unreachableError{fmt.Errorf("no answer from the admin listener %s: %w; is the service running there? (--admin, environment %s)",
-			a.shown, err, envName("admin"))}
+		return nil, unreachableError{fmt.Errorf("no answer from the admin listener %s: %w; %s", a.shown, err, a.remedy(err))}
 	}
 	defer resp.Body.Close() //nolint:errcheck // it has been read
 	answer, err := io.ReadAll(resp.Body)
@@ -216,6 +224,9 @@ func (a *adminAPI) ask(ctx context.Context, method, path string, request []byte)
 	}
 	if resp.StatusCode == http.StatusOK {
 		return answer, nil
+	}
+	if bytes.Contains(answer, []byte("Client sent an HTTP request to an HTTPS server")) { // as net/http says
+		return nil, unreachableError{fmt.Errorf("%s speaks TLS: say --admin %s", a.shown, strings.Replace(a.shown, "http:", "https:", 1))}
 	}
 	var refused struct {
 		Error struct {
@@ -227,6 +238,20 @@ func (a *adminAPI) ask(ctx context.Context, method, path string, request []byte)
 		return nil, unreachableError{fmt.Errorf("%s answered %s: it is not this service's admin listener", a.shown, resp.Status)}
 	}
 	return nil, &atmost.Error{Code: refused.Error.Code, Message: refused.Error.Message}
+}
+
+// remedy says what to do about an error in place of an answer.
+func (a *adminAPI) remedy(err error) string {
+	var stranger x509.UnknownAuthorityError
+	switch text := err.Error(); {
+	case errors.Is(err, http.ErrSchemeMismatch):
+		return "it speaks no TLS: say --admin " + strings.Replace(a.shown, "https:", "http:", 1)
+	case errors.As(err, &stranger):
+		return "name who signed its certificate with --admin-ca"
+	case strings.Contains(text, "remote error: tls: certificate required"), strings.Contains(text, "remote error: tls: bad certificate"):
+		return "it wants a certificate of yours: --admin-cert and --admin-key"
+	}
+	return "is the service running there? (--admin, environment " + envName("admin") + ")"
 }
 
 // pathOf is where the record of id is.

@@ -13,9 +13,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"math/big"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -27,6 +29,7 @@ import (
 	"time"
 
 	"github.com/atmost-dev/atmost"
+	"github.com/atmost-dev/atmost/server"
 )
 
 // authority signs certificates.
@@ -221,6 +224,57 @@ func TestTLS(t *testing.T) {
 	} {
 		if !strings.Contains(r.log.text(), want) {
 			t.Errorf("the log does not have %s", want)
+		}
+	}
+}
+
+// TestAdminTLS: a command shows its certificate, and says what is missing where it has none, or speaks TLS to who does not.
+func TestAdminTLS(t *testing.T) {
+	plain := newDesk(t)
+	ours := newAuthority(t)
+	listener := newCertificateFiles(t, ours.issue(time.Hour), ours.pem())
+	mine := newCertificateFiles(t, ours.issue(time.Hour), nil)
+	both := filepath.Join(t.TempDir(), "both.pem")
+	cert, err := os.ReadFile(mine.Cert)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := os.ReadFile(mine.Key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mine.write(both, append(cert, key...))
+	shown, err := newCertificates("admin", listener.tlsFiles, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := httptest.NewUnstartedServer(server.Admin(plain.engine, server.AdminOptions{Metrics: http.NotFoundHandler()}))
+	srv.TLS = shown.config()
+	srv.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelInfo)
+	srv.StartTLS()
+	defer srv.Close()
+	address := srv.Listener.Addr().String()
+	for _, c := range []struct {
+		admin string
+		flags []string
+		code  int
+		says  string
+	}{
+		{address, []string{"--admin-ca", listener.ClientCA, "--admin-cert", mine.Cert, "--admin-key", mine.Key}, exitOK, "[]"},
+		{address, []string{"--admin-ca", listener.ClientCA, "--admin-cert", both, "--admin-key", both}, exitOK, "[]"},
+		{address, nil, exitAway, "speaks TLS: say --admin https://" + address + "\n"},
+		{plain.url, nil, exitOK, "[]"},
+		{strings.Replace(plain.url, "http:", "https:", 1), nil, exitAway, "it speaks no TLS: say --admin " + plain.url + "\n"},
+		{"https://" + address, nil, exitAway, "name who signed its certificate with --admin-ca\n"},
+		{address, []string{"--admin-ca", listener.ClientCA}, exitAway, "it wants a certificate of yours: --admin-cert and --admin-key\n"},
+		{address, []string{"--admin-cert", mine.Cert}, exitUsage, "--admin-cert: it is a certificate without its key"},
+		{address, []string{"--admin-key", mine.Key}, exitUsage, "--admin-key: it is a key without its certificate"},
+		{address, []string{"--admin-cert", mine.Key, "--admin-key", mine.Cert}, exitUsage, "--admin-cert: "},
+		{plain.url, []string{"--admin-ca", listener.ClientCA}, exitUsage, "did you mean https://?"},
+	} {
+		d := &desk{T: t, url: c.admin}
+		if code, stdout, stderr := d.run("", false, append(c.flags, "keys", "list", "-o", "json")...); code != c.code || !strings.Contains(stdout+stderr, c.says) {
+			t.Errorf("%s %v: exit code %d, %s%s; want %d, %s", c.admin, c.flags, code, stdout, stderr, c.code, c.says)
 		}
 	}
 }
