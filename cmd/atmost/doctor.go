@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -42,7 +44,8 @@ func doctorCommand(p process) *cobra.Command {
 		Use: "doctor", Short: "Look for what would keep the service from keeping its promise", Args: noArguments,
 		Long: `Looks at the configuration and at what it names: the store, how long its disk takes to make something durable, the database's clock, open
 addresses, certificates, limits of the machine. It has a store prove that two claims of one key exclude each other. It can be run beside
-the service; a store that is stopped is opened, as at a start.
+the service; a store that is stopped is opened, as at a start. Run it as the account that runs the service: it opens no directory that has
+files of another one.
 
 Each line is ok, warn or fail, with what to do. The exit code is 1 if anything fails.`,
 	}
@@ -53,7 +56,7 @@ Each line is ok, warn or fail, with what to do. The exit code is 1 if anything f
 		if err := o.check(); err != nil {
 			return err
 		}
-		d := &doctor{log: slog.New(slog.DiscardHandler)}
+		d := &doctor{log: slog.New(slog.DiscardHandler), uid: os.Geteuid()}
 		loaded, err := load().load()
 		if err != nil {
 			d.add(fail, "configuration", err.Error(), "mend it; nothing else can be looked at until then")
@@ -69,6 +72,7 @@ Each line is ok, warn or fail, with what to do. The exit code is 1 if anything f
 // doctor collects findings.
 type doctor struct {
 	log      *slog.Logger
+	uid      int        // of the account that it is run by
 	mu       sync.Mutex // a store that fails tells so at any moment
 	findings []finding
 }
@@ -131,6 +135,7 @@ func (d *doctor) examine(ctx context.Context, c config) {
 		d.add(warn, "store", "records are kept in memory: when the process ends they are forgotten, and their keys may run again", "use pebble: or postgres:// for anything that counts")
 	case pebbleStore:
 		d.embedded(ctx, c, dir)
+		d.backups(c.PebbleBackups)
 	case postgresStore:
 		d.database(ctx, c)
 	}
@@ -184,16 +189,51 @@ func (d *doctor) certificate(section string, files tlsFiles) {
 		d.add(fail, section, err.Error(), "the service does not start with it")
 		return
 	}
-	leaf := made.current.Load().Certificates[0].Leaf
-	left := time.Until(leaf.NotAfter)
-	found := fmt.Sprintf("the certificate is valid until %s", moment(leaf.NotAfter))
-	switch {
-	case left <= 0:
-		d.add(fail, section, "the certificate expired at "+moment(leaf.NotAfter), "replace its files; the service takes them up by itself")
-	case left < certificateNotice:
-		d.add(warn, section, found, "replace its files; the service takes them up by itself")
+	const replace = "replace its files; the service takes them up by itself"
+	shown := made.current.Load().Certificates[0]
+	d.validity(section, "the certificate", shown.Leaf, fail, replace)
+	for _, der := range shown.Certificate[1:] {
+		if c, err := x509.ParseCertificate(der); err == nil {
+			d.validity(section, "the certificate of "+c.Subject.String()+", beside it,", c, fail, replace)
+		}
+	}
+	authorities := certificatesIn(files.ClientCA)
+	broken := fail // there is no client that is let in
+	if slices.ContainsFunc(authorities, func(c *x509.Certificate) bool { return isValid(c, time.Now()) }) {
+		broken = warn
+	}
+	for _, c := range authorities {
+		d.validity(section+".client_ca", "the authority "+c.Subject.String(), c, broken,
+			"clients whose certificates it signed are let in while it is valid only: add its successor, and give them new ones; the service takes the file up by itself")
+	}
+}
+
+// certificatesIn are those of a file, "" for none, as far as they are any.
+func certificatesIn(file string) (all []*x509.Certificate) {
+	text, _ := os.ReadFile(file)
+	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
+		if c, err := x509.ParseCertificate(block.Bytes); err == nil {
+			all = append(all, c)
+		}
+	}
+	return all
+}
+
+func isValid(c *x509.Certificate, now time.Time) bool {
+	return !now.Before(c.NotBefore) && !now.After(c.NotAfter)
+}
+
+// validity looks at when a certificate is valid. Broken is the verdict of one that is not.
+func (d *doctor) validity(setting, what string, c *x509.Certificate, broken, advice string) {
+	switch now := time.Now(); {
+	case now.Before(c.NotBefore):
+		d.add(broken, setting, what+" is not valid before "+moment(c.NotBefore), "is this machine's clock right? Else "+advice)
+	case !isValid(c, now):
+		d.add(broken, setting, what+" expired at "+moment(c.NotAfter), advice)
+	case c.NotAfter.Sub(now) < certificateNotice:
+		d.add(warn, setting, what+" is valid until "+moment(c.NotAfter), advice)
 	default:
-		d.add(fine, section, found, "")
+		d.add(fine, setting, what+" is valid until "+moment(c.NotAfter), "")
 	}
 }
 
@@ -212,18 +252,9 @@ func (d *doctor) secret(setting, file string) {
 
 // embedded looks at a store in a directory.
 func (d *doctor) embedded(ctx context.Context, c config, dir string) {
-	at := dir // as far as it is there
-	for {
-		if info, err := os.Stat(at); err == nil && info.IsDir() {
-			break
-		}
-		if at == filepath.Dir(at) {
-			break
-		}
-		at = filepath.Dir(at)
-	}
-	if _, err := os.Stat(dir); err == nil && at != dir {
-		d.add(fail, "store", dir+" is not a directory", "")
+	at, ok := existingPart(dir)
+	if !ok {
+		d.add(fail, "store", at+" is not a directory", "remove what is there, or name another directory")
 		return
 	}
 	if !holdsStore(dir) {
@@ -250,8 +281,46 @@ func (d *doctor) embedded(ctx context.Context, c config, dir string) {
 	d.proof(ctx, store)
 }
 
+// existingPart is as much of a directory's path as is there, and whether that is a directory.
+func existingPart(dir string) (at string, ok bool) {
+	for at = dir; at != filepath.Dir(at); at = filepath.Dir(at) {
+		if _, err := os.Lstat(at); err == nil {
+			break
+		}
+	}
+	info, err := os.Stat(at)
+	return at, err == nil && info.IsDir()
+}
+
+// backups looks at the directory that the service makes backups in.
+func (d *doctor) backups(dir string) {
+	const what = "pebble.backups"
+	if dir == "" {
+		return
+	}
+	at, ok := existingPart(dir)
+	if !ok {
+		d.add(fail, what, at+" is not a directory: no backup can be made", "remove what is there, or name another directory")
+		return
+	}
+	scratch, err := os.MkdirTemp(at, ".atmost-doctor-")
+	if err == nil {
+		err = os.Remove(scratch)
+	}
+	if err != nil {
+		d.add(fail, what, cause(err).Error()+": no backup can be made", "the account that runs the service must be able to write in "+at)
+		return
+	}
+	d.add(fine, what, "backups can be made in "+dir, "")
+}
+
 // open looks whether the store can be opened.
 func (d *doctor) open(ctx context.Context, dir string) {
+	if owner, others := otherOwner(dir, d.uid); others {
+		d.add(warn, "store", fmt.Sprintf("%s has files of account %s, and this is account %d: it was not opened, which would leave files that the service may not open", dir, owner, d.uid),
+			"run this as the account that runs the service, to whom all of the directory must belong")
+		return
+	}
 	s, err := pebblestore.Open(dir, pebblestore.Options{Logger: d.log, Fatal: d.fatal})
 	switch {
 	case errors.Is(err, pebblestore.ErrInUse):

@@ -4,6 +4,9 @@ package main
 
 import (
 	"fmt"
+	"os"
+	"strconv"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -22,4 +25,19 @@ func (d *doctor) fileLimit(c config) {
 		return
 	}
 	d.add(fine, "open files", found, "")
+}
+
+// otherOwner returns the account that something in dir belongs to, if that is not uid.
+func otherOwner(dir string, uid int) (owner string, other bool) {
+	entries, _ := os.ReadDir(dir) // who cannot read it cannot open it either
+	for _, e := range entries {
+		info, err := e.Info()
+		if err != nil {
+			continue // it is gone
+		}
+		if s, ok := info.Sys().(*syscall.Stat_t); ok && int(s.Uid) != uid {
+			return strconv.FormatUint(uint64(s.Uid), 10), true
+		}
+	}
+	return "", false
 }

@@ -60,7 +60,9 @@ func (a *authority) sign(template *x509.Certificate) (*ecdsa.PrivateKey, *x509.C
 	}
 	n := serial.Add(1)
 	template.SerialNumber, template.Subject = big.NewInt(n), pkix.Name{CommonName: fmt.Sprint("test ", n)}
-	template.NotBefore = time.Now().Add(-2 * time.Hour)
+	if template.NotBefore.IsZero() {
+		template.NotBefore = time.Now().Add(-2 * time.Hour)
+	}
 	parent, signer := a.cert, a.key
 	if parent == nil {
 		parent, signer = template, key
@@ -79,8 +81,14 @@ func (a *authority) sign(template *x509.Certificate) (*ecdsa.PrivateKey, *x509.C
 // issue makes a certificate for this machine, and for a client, that ends after so long.
 func (a *authority) issue(lasts time.Duration) pair {
 	a.t.Helper()
+	return a.issued(time.Time{}, time.Now().Add(lasts))
+}
+
+// issued is issue, of one that is valid between two times.
+func (a *authority) issued(from, to time.Time) pair {
+	a.t.Helper()
 	key, cert := a.sign(&x509.Certificate{
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, NotAfter: time.Now().Add(lasts),
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, NotBefore: from, NotAfter: to,
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 	})
 	der, err := x509.MarshalPKCS8PrivateKey(key)
