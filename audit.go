@@ -53,9 +53,11 @@ const (
 	AuditAdmitAll Action = 5
 	// AuditGuard: tell that the store was set back, and may have forgotten keys.
 	AuditGuard Action = 6
+	// AuditBackup: have a backup made. The entry is in the backup, too, and tells where that ends.
+	AuditBackup Action = 7
 )
 
-var actionNames = [...]string{"", "resolve", "erase", "forget", "admit", "admit_all", "guard"}
+var actionNames = [...]string{"", "resolve", "erase", "forget", "admit", "admit_all", "guard", "backup"}
 
 // String is the name in the API.
 func (a Action) String() string {
@@ -72,7 +74,7 @@ type AuditEntry struct {
 	At     Time
 	Actor  Actor
 	Action Action
-	// ID is the record's; of AuditAdmit only its scope counts, of AuditAdmitAll and AuditGuard nothing.
+	// ID is the record's; of AuditAdmit only its scope counts, of those after it nothing.
 	ID        ID
 	Operation string
 	Attempt   uint32

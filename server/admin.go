@@ -48,8 +48,9 @@ type AdminOptions struct {
 	Checks []Check
 	// Version and Store, its kind, are told to whoever asks for an overview.
 	Version, Store string
-	// Backup makes a backup of the store, and returns the directory that it is in. Default: there is nowhere to make one.
-	Backup func(context.Context) (string, error)
+	// Backup makes a backup of the store, which has in its audit trail by whom, and returns the directory that it is in. Default: there is
+	// nowhere to make one.
+	Backup func(ctx context.Context, by atmost.Actor) (string, error)
 }
 
 // Admin returns the handler for operators: what Health has, /debug/pprof/, the console, and the admin API under /admin/v1/. Nobody is asked who

@@ -19,7 +19,7 @@ type admin struct {
 	api
 	log            *slog.Logger
 	version, store string
-	makeBackup     func(context.Context) (string, error)
+	makeBackup     func(context.Context, atmost.Actor) (string, error)
 }
 
 // answers is a handler that says what is to be answered, instead of writing it.
@@ -208,7 +208,7 @@ func (a *admin) backup(w http.ResponseWriter, r *http.Request) (any, error) {
 	if a.makeBackup == nil {
 		return nil, invalid("the service has nowhere to make a backup: see its setting pebble.backups; a database is backed up by its own means")
 	}
-	dir, err := a.makeBackup(context.WithoutCancel(r.Context())) // half a backup is of no use
+	dir, err := a.makeBackup(context.WithoutCancel(r.Context()), by) // half a backup is of no use
 	if err != nil {
 		return nil, err
 	}

@@ -51,7 +51,7 @@ func (s *service) operators() *service {
 func (s *service) adminHandler() http.Handler {
 	return server.Admin(s.engine, server.AdminOptions{
 		Log: slog.New(slog.NewTextHandler(s.log, nil)), Metrics: metrics, MaxBody: 10_000, Version: "v1.2.3", Store: "memory",
-		Backup: func(context.Context) (string, error) { return "/backups/1", nil },
+		Backup: func(_ context.Context, by atmost.Actor) (string, error) { return "/backups/" + by.Name, nil },
 	})
 }
 
@@ -955,16 +955,18 @@ func TestTheLogOfChanges(t *testing.T) {
 func TestBackup(t *testing.T) {
 	_, o := operated(t, config{})
 	const asked = `{"actor":"ada","reason":"r"}`
-	if a := o.change("/backup", asked, 200); a.body != `{"directory":"/backups/1"}` {
+	if a := o.change("/backup", asked, 200); a.body != `{"directory":"/backups/ada"}` {
 		t.Errorf("answered %s", a.body)
 	}
 	o.change("/backup", `{"actor":"ada"}`, 400)
 	o.change("/backup", `{"actor":"ada\u001b[2J","reason":"r"}`, 400)
 	o.change("/backup", `{"actor":"ada","reason":"r","directory":"/tmp"}`, 400)
-	for want, backup := range map[string]func(context.Context) (string, error){
+	for want, backup := range map[string]func(context.Context, atmost.Actor) (string, error){
 		"pebble.backups": nil,
-		`"INTERNAL"`:     func(context.Context) (string, error) { return "", errors.New("the disk is full of secrets") },
-		"/backups/2":     func(ctx context.Context) (string, error) { return "/backups/2", ctx.Err() },
+		`"INTERNAL"`: func(context.Context, atmost.Actor) (string, error) {
+			return "", errors.New("the disk is full of secrets")
+		},
+		"/backups/2": func(ctx context.Context, _ atmost.Actor) (string, error) { return "/backups/2", ctx.Err() },
 	} {
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel() // whoever asked is gone

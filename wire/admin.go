@@ -185,7 +185,7 @@ type AdminAuditEntry struct {
 	At        time.Time `json:"at"`
 	Actor     string    `json:"actor"`
 	Reason    string    `json:"reason"`
-	Action    string    `json:"action"` // resolve, erase, forget, admit, admit_all or guard
+	Action    string    `json:"action"` // resolve, erase, forget, admit, admit_all, guard or backup
 	ID        string    `json:"id,omitempty"`
 	Scope     string    `json:"scope"`
 	Key       string    `json:"key,omitempty"`

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/atmost-dev/atmost"
 	"github.com/atmost-dev/atmost/store/pebblestore"
 )
 
@@ -16,7 +17,7 @@ func TestAdmitPebble(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := errors.Join(s.Checkpoint(t.Context(), backup), s.Close(), pebblestore.Restore(backup, restored, pebblestore.Options{})); err != nil {
+	if err := errors.Join(s.Checkpoint(t.Context(), backup, atmost.Actor{Name: "ada", Reason: "r"}), s.Close(), pebblestore.Restore(backup, restored, pebblestore.Options{})); err != nil {
 		t.Fatal(err)
 	}
 	expect := func(wantCode int, want string, args ...string) {

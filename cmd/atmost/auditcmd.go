@@ -19,7 +19,7 @@ import (
 func auditCommand(p process) *cobra.Command {
 	c := &cobra.Command{
 		Use: "audit", Short: "List what people changed, the newest first", Args: noArguments,
-		Long: "Lists who changed what, and why: every key that was settled, erased or forgotten, every guard, and every scope that was admitted.\n" +
+		Long: "Lists who changed what, and why: every key that was settled, erased or forgotten, every backup, every guard, and every scope that was admitted.\n" +
 			"With --follow it prints the newest, the oldest of them first, and then what is added, until it is interrupted.\n" +
 			"A service that is restarted meanwhile is waited for, and nothing is missed.",
 	}

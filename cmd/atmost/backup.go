@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/atmost-dev/atmost"
 	"github.com/atmost-dev/atmost/store/pebblestore"
 	"github.com/atmost-dev/atmost/wire"
 )
@@ -30,13 +31,13 @@ A backup forgets what is claimed after it. So what is restored refuses new keys 
 	account := addAccountFlags(c.Flags(), p)
 	load := sourceFlags(c, p, "store")
 	c.RunE = func(c *cobra.Command, args []string) error {
+		account.reason = cmp.Or(account.reason, "atmost backup")
+		by, err := account.account()
+		if err != nil {
+			return err
+		}
 		if len(args) == 0 {
 			a, err := api.api()
-			if err != nil {
-				return err
-			}
-			account.reason = cmp.Or(account.reason, "atmost backup")
-			by, err := account.account()
 			if err != nil {
 				return err
 			}
@@ -60,7 +61,7 @@ A backup forgets what is claimed after it. So what is restored refuses new keys 
 		if err != nil {
 			return fmt.Errorf("%w; if a service uses it, have it make the backup: atmost backup without an argument", err)
 		}
-		if err := errors.Join(s.Checkpoint(c.Context(), args[0]), s.Close()); err != nil {
+		if err := errors.Join(s.Checkpoint(c.Context(), args[0], by), s.Close()); err != nil {
 			return err
 		}
 		_, err = fmt.Fprintf(p.stdout, "backed up to %s\n", args[0])
@@ -106,17 +107,17 @@ atmost admit --help.`,
 }
 
 // backups is what makes a backup of the store when it is asked for one, nil where there is nowhere to make it.
-func (p *program) backups() func(context.Context) (string, error) {
+func (p *program) backups() func(context.Context, atmost.Actor) (string, error) {
 	s, embedded := p.store.(*pebblestore.Store)
 	if !embedded || p.config.PebbleBackups == "" {
 		return nil
 	}
-	return func(ctx context.Context) (string, error) {
+	return func(ctx context.Context, by atmost.Actor) (string, error) {
 		if err := os.MkdirAll(p.config.PebbleBackups, 0o750); err != nil {
 			return "", err
 		}
 		dir := filepath.Join(p.config.PebbleBackups, time.Now().UTC().Format("20060102T150405.000000Z"))
-		if err := s.Checkpoint(ctx, dir); err != nil {
+		if err := s.Checkpoint(ctx, dir, by); err != nil {
 			return "", err
 		}
 		return dir, nil

@@ -5,7 +5,7 @@ import { moment, words } from "./format.js";
 import { recordLink } from "./records.js";
 
 const pageSize = 50;
-const actions = { resolve: "settled", erase: "erased", forget: "forgot", admit: "admitted a scope", admit_all: "admitted all", guard: "guarded" };
+const actions = { resolve: "settled", erase: "erased", forget: "forgot", admit: "admitted a scope", admit_all: "admitted all", guard: "guarded", backup: "backed up" };
 
 export async function audit(main, query, signal) {
   const place = el("div", { class: "panel" }, el("p", { class: "empty" }, "Asking…"));
@@ -33,6 +33,6 @@ function list(entries) {
 }
 
 function target(e) {
-  if (!e.key) return e.action === "admit" ? e.scope || "keys without a scope" : "all scopes";
+  if (!e.key) return e.action === "admit" ? e.scope || "keys without a scope" : e.action === "backup" ? "the store" : "all scopes";
   return [recordLink(e), el("small", { class: "quiet" }, ` ${e.operation}, attempt ${e.attempt}`)];
 }

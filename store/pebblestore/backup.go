@@ -12,13 +12,25 @@ import (
 	"github.com/atmost-dev/atmost"
 )
 
-// Checkpoint makes a backup in dir, which must not exist: all that was answered before the call is in it. The store goes on
-// meanwhile. Where dir is on the store's file system, most files are only linked.
-func (s *Store) Checkpoint(_ context.Context, dir string) error {
+// Checkpoint makes a backup in dir, which must not exist: all that was answered before the call is in it, and so is, in the audit
+// trail, who had it made; the store's own has that also if the backup then fails. The store goes on meanwhile. Where dir is on the
+// store's file system, most files are only linked.
+func (s *Store) Checkpoint(_ context.Context, dir string, by atmost.Actor) error {
+	if err := by.Validate(); err != nil {
+		return err
+	}
 	s.calls.Add(1)
 	defer s.calls.Done()
 	if s.dead.Load() {
 		return errDead
+	}
+	if _, err := s.space.fs.Stat(dir); err == nil {
+		return fmt.Errorf("pebblestore: backing up to %s: it exists", dir)
+	}
+	b := s.db.NewBatch()
+	defer b.Close()
+	if err := s.told(b, atmost.AuditBackup, "", by); err != nil {
+		return err
 	}
 	if err := s.db.Checkpoint(dir, pebble.WithFlushedWAL()); err != nil {
 		return fmt.Errorf("pebblestore: backing up to %s: %w", dir, err)

@@ -517,7 +517,7 @@ func TestGuardOnAFullDisk(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := errors.Join(s.Checkpoint(t.Context(), "backup"), s.Close()); err != nil {
+	if err := errors.Join(s.Checkpoint(t.Context(), "backup", operator), s.Close()); err != nil {
 		t.Fatal(err)
 	}
 	full := pebblestore.Options{FS: diskUsageFS{fs, 1000}}

@@ -72,7 +72,7 @@ func (s *Store) Admit(_ context.Context, scope string, by atmost.Actor) error {
 	b := s.db.NewBatch()
 	defer b.Close()
 	_ = b.Set(admittedKey(scope), nil, nil)
-	if err := s.admitted(b, atmost.AuditAdmit, scope, by); err != nil {
+	if err := s.told(b, atmost.AuditAdmit, scope, by); err != nil {
 		return err
 	}
 	admitted := maps.Clone(g.admitted)
@@ -95,15 +95,15 @@ func (s *Store) AdmitAll(_ context.Context, by atmost.Actor) error {
 	_ = b.Delete(metaGuard, nil)
 	admitted := rangeOf(admittedKey(""))
 	_ = b.DeleteRange(admitted.LowerBound, admitted.UpperBound, nil)
-	if err := s.admitted(b, atmost.AuditAdmitAll, "", by); err != nil {
+	if err := s.told(b, atmost.AuditAdmitAll, "", by); err != nil {
 		return err
 	}
 	s.guard.Store(nil)
 	return nil
 }
 
-// admitted commits what lifts the guard.
-func (s *Store) admitted(b *pebble.Batch, action atmost.Action, scope string, by atmost.Actor) error {
+// told commits b, and in the audit trail what a person did who changed no record.
+func (s *Store) told(b *pebble.Batch, action atmost.Action, scope string, by atmost.Actor) error {
 	at, err := s.now()
 	if err != nil {
 		return err

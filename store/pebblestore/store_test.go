@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -166,7 +167,7 @@ func TestPrivate(t *testing.T) {
 	dir := t.TempDir()
 	store, backup, restored := filepath.Join(dir, "a", "store"), filepath.Join(dir, "backup"), filepath.Join(dir, "restored")
 	s := open(t, store, pebblestore.Options{})
-	if err := s.Checkpoint(t.Context(), backup); err != nil {
+	if err := s.Checkpoint(t.Context(), backup, operator); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Close(); err != nil {
@@ -195,10 +196,10 @@ func TestRestore(t *testing.T) {
 		apply(t, s, key(name), claim(1))
 		apply(t, s, key(name), finish(1, notExecuted))
 	}
-	if err := s.Checkpoint(t.Context(), "backup"); err != nil {
+	if err := s.Checkpoint(t.Context(), "backup", operator); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Checkpoint(t.Context(), "backup"); err == nil {
+	if err := s.Checkpoint(t.Context(), "backup", operator); err == nil {
 		t.Error("a backup was overwritten")
 	}
 	apply(t, s, key("lost"), claim(1)) // from here on the backup knows nothing
@@ -286,7 +287,7 @@ func TestRestore(t *testing.T) {
 		t.Error("not guarded")
 	}
 	trail, err := s.Audit(t.Context(), 0, 10)
-	if err != nil || len(trail) != 3 || trail[0].Action != atmost.AuditGuard || trail[0].Actor != operator ||
+	if err != nil || len(trail) != 4 || trail[3].Action != atmost.AuditBackup || trail[0].Action != atmost.AuditGuard || trail[0].Actor != operator ||
 		trail[0].Number != trail[1].Number+1 || trail[0].At < trail[1].At {
 		t.Errorf("the audit trail is %+v, %v", trail, err)
 	}
@@ -304,7 +305,7 @@ func TestRestoreCrash(t *testing.T) {
 		w := newWorld(t, 0)
 		w.open()
 		w.do("a", claim(1))
-		if err := w.store.Checkpoint(t.Context(), "backup"); err != nil {
+		if err := w.store.Checkpoint(t.Context(), "backup", operator); err != nil {
 			t.Fatal(err)
 		}
 		if err := w.store.Close(); err != nil {
@@ -377,4 +378,48 @@ func TestSweepForgetsTheIndex(t *testing.T) {
 			t.Errorf("%q is left", iter.Key())
 		}
 	}
+}
+
+// TestBackupIsAudited: who had a backup made is in the store's trail, and the last thing that the backup has; one that was never begun
+// is in none.
+func TestBackupIsAudited(t *testing.T) {
+	o := pebblestore.Options{FS: vfs.NewMem()}
+	s := open(t, "store", o)
+	wants := func(s *pebblestore.Store, want ...string) {
+		t.Helper()
+		entries, err := s.Audit(t.Context(), 0, 10)
+		got := []string{}
+		for _, e := range entries {
+			got = append(got, e.Action.String()+" "+e.Actor.Name)
+			if e.At == 0 || e.ID != (atmost.ID{}) {
+				t.Errorf("an entry is %+v", e)
+			}
+		}
+		if err != nil || !slices.Equal(got, want) {
+			t.Errorf("the trail is %q, %v; want %q", got, err, want)
+		}
+	}
+	ada, bob := atmost.Actor{Name: "ada", Reason: "r"}, atmost.Actor{Name: "bob", Reason: "r"}
+	if err := s.Checkpoint(t.Context(), "one", ada); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Checkpoint(t.Context(), "two", bob); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Checkpoint(t.Context(), "two", ada); err == nil {
+		t.Error("a backup was overwritten")
+	}
+	if err := s.Checkpoint(t.Context(), "three", atmost.Actor{Name: "ada"}); err == nil {
+		t.Error("a backup was made for no reason")
+	}
+	wants(s, "backup bob", "backup ada")
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := pebblestore.Restore("one", "restored", o); err != nil {
+		t.Fatal(err)
+	}
+	restored := open(t, "restored", o)
+	defer restored.Close()
+	wants(restored, "backup ada")
 }
