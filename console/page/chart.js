@@ -7,6 +7,9 @@ const height = 168;
 const minutes = 2; // that are shown at least
 const headroom = 1.1; // above the highest value
 
+// period is what is shown of points between two times, or, if there is none yet, before the latter.
+export const period = (low, high) => [Math.min(low ?? high, high - minutes * 60), high];
+
 // chart makes one of series {key, name, dashed} of points. It lasts until the signal.
 export function chart(title, unit, series, show, signal) {
   const values = new Map(), swatches = new Map();
@@ -39,7 +42,7 @@ export function chart(title, unit, series, show, signal) {
       width, height, legend: { show: false }, padding: [8, 26, 0, 0],
       cursor: { y: false, points: { size: 6 }, drag: { x: false, y: false } },
       scales: {
-        x: { time: true, range: (_, low, high) => [Math.min(low ?? 0, (high ?? 0) - minutes * 60), high ?? 1] },
+        x: { time: true, range: (_, low, high) => period(low, high ?? Date.now() / 1000) },
         y: { range: (_, low, high) => [0, (high ?? 0) * headroom || 1] },
       },
       axes: [

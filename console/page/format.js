@@ -55,16 +55,39 @@ export function until(at) {
   return el("time", { datetime: at, title: at }, seconds <= 0 ? "now" : `in ${span(seconds)}`);
 }
 
-// indent lays out JSON, and keeps every character of its strings and numbers: JSON.parse would round them.
+const deepest = 32; // levels that have lines of their own
+
+// indent lays out JSON, or its beginning, and keeps every character of its strings and numbers: JSON.parse would round them.
 export function indent(json) {
-  const line = (depth) => "\n" + "  ".repeat(depth);
-  let out = "", depth = 0;
-  for (const [token] of json.matchAll(/"(?:[^"\\]|\\.)*"|[[{]\s*[\]}]|[[\]{},:]|[^\s[\]{},:"]+/g)) {
-    if (token === "{" || token === "[") out += token + line(++depth);
-    else if (token === "}" || token === "]") out += line(--depth) + token;
-    else if (token === ",") out += token + line(depth);
-    else if (token === ":") out += ": ";
-    else out += /^[[{]/.test(token) ? token[0] + token.at(-1) : token;
+  const token = /\s*([[{]\s*[\]}]|[[\]{},:"]|[^\s[\]{},:"]+)/y, parts = [];
+  let depth = 0;
+  const line = (inside) => {
+    if (inside <= deepest) parts.push("\n", "  ".repeat(depth));
+  };
+  for (let found; (found = token.exec(json));) {
+    const text = found[1];
+    if (text === '"') {
+      const begin = token.lastIndex - 1;
+      token.lastIndex = endOfString(json, begin);
+      parts.push(json.slice(begin, token.lastIndex));
+    } else if (text === "{" || text === "[") {
+      parts.push(text);
+      line(++depth);
+    } else if (text === "}" || text === "]") {
+      depth--;
+      line(depth + 1);
+      parts.push(text);
+    } else if (text === ",") {
+      parts.push(text);
+      line(depth);
+    } else if (text === ":") parts.push(": ");
+    else parts.push(/^[[{]/.test(text) ? text[0] + text.at(-1) : text);
   }
-  return out;
+  return parts.join("");
+}
+
+// endOfString is where the string that begins at i ends. A regular expression would take a stack for a long one.
+function endOfString(json, i) {
+  for (i++; i < json.length && json[i] !== '"'; i++) if (json[i] === "\\") i++;
+  return i + 1;
 }
