@@ -1,6 +1,6 @@
 // Dialogs in which a person changes something: who it is, why, and what follows.
 import { Refusal } from "./api.js";
-import { check, el, field, fill, problem } from "./dom.js";
+import { check, el, field, fill, notify, problem } from "./dom.js";
 
 const remembered = "atmost-actor"; // for as long as the tab is open
 
@@ -38,25 +38,39 @@ export function buttons(act, kind, back) {
     back ?? el("button", { type: "button", on: { click: (event) => event.target.closest("dialog").close() } }, "Cancel"));
 }
 
-// sends returns what handles a form's submit event: it has send make the change, closes the dialog and goes on, or tells why not.
+// sends returns what handles a form's submit event: it has send make the change, closes the dialog and goes on, or tells why not. Nothing
+// leads out of the dialog meanwhile but another page; then is told whether that was gone to.
 export function sends(send, then) {
-  let under = false;
   return async (event) => {
     event.preventDefault();
-    if (under) return;
-    under = true;
-    const form = event.target, trouble = form.querySelector(".trouble");
+    const form = event.target, box = form.closest("dialog"), trouble = form.querySelector(".trouble"), all = form.querySelectorAll("button");
+    if (box.ariaBusy) return;
+    const stay = (cancel) => cancel.preventDefault();
+    const busy = (is) => {
+      box.ariaBusy = is || null;
+      for (const button of all) button.disabled = is;
+      (is ? box.addEventListener : box.removeEventListener).call(box, "cancel", stay);
+    };
     fill(trouble);
+    busy(true);
     try {
-      const answer = await send(form);
-      form.closest("dialog").close();
-      then(answer);
+      const answer = await send(form), left = !box.open;
+      box.close();
+      then(answer, left);
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;
-      fill(trouble, problem(error));
+      if (box.open) fill(trouble, problem(error));
+      else notify(error.message, "bad");
+    } finally {
+      busy(false);
+      if (box.open) event.submitter?.focus();
     }
-    under = false;
   };
+}
+
+// closeAll closes what is open, as another page is gone to.
+export function closeAll() {
+  for (const box of document.querySelectorAll("dialog[open]")) box.close();
 }
 
 // trouble is where a form tells what went wrong.

@@ -3,6 +3,7 @@ import * as api from "./api.js";
 import { increase, parse, quantile, sum } from "./metrics.js";
 
 const interval = 2000;
+const patience = 10_000; // milliseconds for an answer: what hangs is not waited for, and told
 const kept = 300; // points of the charts: ten minutes
 const windowed = 8; // readings that rates and latencies of a table are taken over
 
@@ -30,7 +31,8 @@ async function ask() {
   if (asking || live.paused || document.hidden) return;
   asking = true;
   try {
-    const [overview, text] = await Promise.all([api.get("overview"), api.metrics()]);
+    const limit = AbortSignal.timeout(patience);
+    const [overview, text] = await Promise.all([api.get("overview", {}, limit), api.metrics(limit)]);
     take({ at: Date.now(), overview, metrics: parse(text) });
   } catch (error) {
     live.failure = error;

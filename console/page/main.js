@@ -1,5 +1,6 @@
 // Where the address leads, and what is around every page.
 import { audit } from "./audit.js";
+import { closeAll } from "./dialog.js";
 import { el, fill, notify } from "./dom.js";
 import { clock } from "./format.js";
 import { guardBanner } from "./guard.js";
@@ -9,7 +10,7 @@ import { overview } from "./overview.js";
 import { record } from "./record.js";
 import { records } from "./records.js";
 
-const pages = { "": overview, records, operations, audit };
+const pages = new Map(Object.entries({ "": overview, records, operations, audit }));
 const main = document.getElementById("content");
 let leaving = new AbortController();
 let before = null; // the page that was shown
@@ -20,10 +21,11 @@ async function route() {
   if (!location.hash.startsWith("#/") && location.hash !== "") return; // a place on the page
   const [name, id] = path.split("/");
   leaving.abort();
+  closeAll();
   leaving = new AbortController();
   const { signal } = leaving;
   notify("");
-  const page = id === undefined ? pages[name] : { records: record }[name];
+  const page = id === undefined ? pages.get(name) : name === "records" ? record : undefined;
   if (page) await page(main, new URLSearchParams(query), signal, id);
   else fill(main, el("h1", { tabindex: "-1" }, "There is nothing here"));
   if (signal.aborted) return;
@@ -45,8 +47,9 @@ async function route() {
 function instance() {
   const about = document.getElementById("about"), pulse = document.getElementById("pulse");
   if (live.overview) about.textContent = `${live.overview.version} · ${live.overview.store}`;
+  const at = live.at ? clock(new Date(live.at)) : "";
   pulse.className = `pulse ${live.failure ? "lost" : live.paused ? "paused" : "on"}`;
-  pulse.textContent = live.failure ? "no answer" : live.paused ? "paused" : live.at ? `live ${clock(new Date(live.at))}` : "";
+  pulse.textContent = live.failure ? (at ? `no answer, stale since ${at}` : "no answer") : live.paused ? "paused" : at && `live ${at}`;
   pulse.title = live.failure?.message ?? "";
 }
 

@@ -14,7 +14,7 @@ export async function record(main, query, signal, id) {
     fill(main, el("h1", { tabindex: "-1" }, "Record"), problem(error), el("p", null, el("a", { href: "#/records" }, "All records")));
     return;
   }
-  const again = () => record(main, query, signal, id).then(() => main.querySelector("h1").focus());
+  const again = () => record(main, query, signal, id).then(() => signal.aborted || main.querySelector("h1").focus());
   fill(main,
     el("p", { class: "path" }, el("a", { href: "#/records" }, "Records"), " / ", r.scope || "without a scope"),
     el("div", { class: "title" }, el("h1", { tabindex: "-1", class: "key" }, r.key), badge(r.state), actions(r, again)),
@@ -90,6 +90,8 @@ function timeline(r) {
   ];
 }
 
+const mostShown = 1 << 18; // characters of a result, as it may be larger than a page can be
+
 // result shows what the record ended with when it is asked for, as it may be nobody's business.
 function result(r, signal) {
   const place = el("div", { role: "status" });
@@ -98,7 +100,8 @@ function result(r, signal) {
       const text = await api.getText(`keys/${r.id}`, { result: true }, signal);
       const json = resultIn(text);
       fill(place, json === null ? el("p", { class: "empty" }, "There is no result, or it is not kept.")
-        : el("pre", { tabindex: "0", role: "region", "aria-label": "Result, as it is stored" }, indent(json)));
+        : [el("pre", { tabindex: "0", role: "region", "aria-label": "Result, as it is stored" }, indent(json.slice(0, mostShown))),
+          json.length > mostShown ? el("p", { class: "quiet" }, `These are the first ${count(mostShown)} of ${count(json.length)} characters: atmost keys show prints them all.`) : null]);
     } catch (error) {
       if (error.name !== "AbortError") fill(place, problem(error));
     }

@@ -37,10 +37,12 @@ export function forget(r) {
     acknowledge: "It may be executed again",
     act: "Forget key", kind: "danger",
   }, (form) => api.post(`keys/${r.id}/forget`, { expected_attempt: r.attempt, ...whoAndWhy(form) }),
-  () => {
+  (_, left) => {
+    const tell = () => notify(`The key ${r.key} is forgotten.`);
     refresh();
+    if (left) return tell();
     location.hash = "#/records";
-    addEventListener("shown", () => notify(`The key ${r.key} is forgotten.`), { once: true });
+    addEventListener("shown", tell, { once: true });
   });
 }
 

@@ -384,7 +384,7 @@ export const scenes = [
       await goTo(page, at.admin, "operations", "Operations");
       const figures = await page.evaluate(async () => {
         const of = (module) => import(new URL(module, document.baseURI));
-        const [m, f] = [await of("metrics.js"), await of("format.js")];
+        const [m, f, c] = [await of("metrics.js"), await of("format.js"), await of("chart.js")];
         const h = (...counts) => [0.1, 1, "+Inf"].map((le, i) => `took_bucket{operation="a\\"b,c",le="${le}"} ${counts[i]}`).join("\n");
         const [before, after] = [m.parse(`# HELP took x\nn{a="1"} 5\nn{a="2"} 1e3\n${h(5, 5, 5)}`), m.parse(`n{a="1"} 2\nn{a="2"} 1004 1700000000\n${h(9, 13, 13)}`)];
         return {
@@ -395,6 +395,9 @@ export const scenes = [
           spans: [0, 0.00042, 0.0123, 0.25, 3.14, 59, 61, 3600, 3720, 90_000, 172_800].map(f.span),
           rates: [0, 0.25, 9.96, 42.3, 12_345, null].map(f.rate),
           json: f.indent('{"a":[],"b":[1.0,"x,\\"{}"],"c":{ },"d":12345678901234567890}'),
+          deep: f.indent(`${"[".repeat(40)}1, 2${"]".repeat(40)}`).split("\n").map((line) => line.length),
+          long: [f.indent("[".repeat(1 << 18)), f.indent(`["${'\\"'.repeat(1 << 23)}"]`)].map((text) => text.length < 1 << 25),
+          periods: [c.period(null, 1000), c.period(990, 1000), c.period(10, 1000)],
         };
       });
       assert.deepEqual(figures, {
@@ -402,7 +405,102 @@ export const scenes = [
         spans: ["0 ms", "0.42 ms", "12 ms", "250 ms", "3.1 s", "59 s", "1 min", "1 h", "1 h 2 min", "1 d 1 h", "2 d"],
         rates: ["0", "0.3", "10", "42", "12,345", "–"],
         json: '{\n  "a": [],\n  "b": [\n    1.0,\n    "x,\\"{}"\n  ],\n  "c": {},\n  "d": 12345678901234567890\n}',
+        deep: [...Array.from({ length: 32 }, (_, i) => 2 * i + 1), 64 + 8 + "1,2".length + 8, ...Array.from({ length: 32 }, (_, i) => 2 * (31 - i) + 1)],
+        long: [true, true],
+        periods: [[880, 1000], [880, 1000], [10, 1000]],
       });
+    },
+  },
+  {
+    name: "what is too large for a page is shown in part",
+    async play({ page, service: at }) {
+      await client(at).execute("large");
+      await goTo(page, at.admin, `records/${id("large")}`, "large");
+      await page.route("**/admin/v1/keys/*?result=true", async (route) => {
+        const text = await (await route.fetch()).text();
+        await route.fulfill({ contentType: "application/json", body: text.replace(/,"result":.*$/, `,"result":"${'\\"'.repeat(1_000_000)}"}`) });
+      });
+      await page.getByRole("button", { name: "Show result" }).click();
+      await page.getByText("These are the first 262,144 of 2,000,002 characters").waitFor();
+      assert.equal((await page.getByRole("region", { name: "Result, as it is stored" }).textContent()).length, 262_144);
+    },
+  },
+  {
+    name: "there are no other pages",
+    async play({ page, service: at }) {
+      for (const name of ["constructor", "__proto__", "toString", "constructor/x", "nowhere"]) await goTo(page, at.admin, name, "There is nothing here");
+    },
+  },
+  {
+    name: "a page of a proxy is no answer",
+    async play({ page, service: at }) {
+      const service = client(at), login = (route) => route.fulfill({ contentType: "text/html", body: "<h1>Log in</h1>" });
+      await service.execute("logged-out", { card: "lost" });
+      await goTo(page, at.admin, `records/${id("logged-out")}`, "logged-out");
+      await page.getByRole("button", { name: "Settle…" }).click();
+      await page.getByRole("radio", { name: /^Not executed/ }).check();
+      await said(page, "ticket 4");
+      await page.getByRole("button", { name: "Review" }).click();
+      await page.getByRole("checkbox").check();
+      await page.route("**/resolve", login);
+      await page.getByRole("button", { name: "Settle as not executed" }).click();
+      await page.getByRole("alert").getByText("Does a proxy want you to log in?").waitFor();
+      assert.equal(await focused(page), "Settle as not executed");
+      await page.unroute("**/resolve");
+      await page.getByRole("button", { name: "Settle as not executed" }).click();
+      await page.getByText("Attempt 1 is settled as not executed.").waitFor();
+      await service.execute("logged-out-2");
+      await goTo(page, at.admin, `records/${id("logged-out-2")}`, "logged-out-2");
+      await page.route("**/admin/v1/**", login);
+      await page.getByRole("button", { name: "Show result" }).click();
+      await page.getByRole("alert").getByText("Does a proxy want you to log in?").waitFor();
+      await goTo(page, at.admin, "audit", "Audit trail");
+      await page.getByRole("alert").getByText("Does a proxy want you to log in?").waitFor();
+      await page.locator("#pulse.lost").waitFor();
+      assert.match(await page.locator("#pulse").innerText(), /^no answer, stale since \d\d:\d\d:\d\d$/);
+    },
+  },
+  {
+    name: "what hangs is told",
+    async play({ page, service: at }) {
+      await page.addInitScript(() => {
+        const { timeout } = AbortSignal;
+        AbortSignal.timeout = (limit) => timeout.call(AbortSignal, limit / 100);
+      });
+      await page.route("**/admin/v1/overview", () => {});
+      await page.goto(`${at.admin}console/`);
+      await page.locator("#pulse.lost").getByText("no answer").waitFor();
+      assert.match(await page.locator("#pulse").getAttribute("title"), /did not answer in time/);
+      await page.unroute("**/admin/v1/overview");
+      await page.locator("#pulse.on").waitFor();
+    },
+  },
+  {
+    name: "a page that is left stays left",
+    async play({ page, service: at }) {
+      const service = client(at);
+      await service.execute("left", { card: "lost" });
+      await goTo(page, at.admin, "audit", "Audit trail");
+      await goTo(page, at.admin, `records/${id("left")}`, "left");
+      await page.getByRole("button", { name: "Settle…" }).click();
+      await page.getByRole("radio", { name: /^Completed/ }).check();
+      await said(page, "ticket 5");
+      await page.getByRole("button", { name: "Review" }).click();
+      await page.getByRole("checkbox").check();
+      let answer;
+      const asked = new Promise((resolve) => page.route("**/resolve", (route) => { answer = () => route.continue(); resolve(); }));
+      await page.getByRole("button", { name: "Settle as completed" }).click();
+      await asked;
+      assert.deepEqual(await page.getByRole("dialog").getByRole("button").evaluateAll((all) => all.map((b) => b.disabled)), [true, true]);
+      await page.keyboard.press("Escape");
+      assert.equal(await page.getByRole("dialog").count(), 1, "a change under way was dismissed");
+      await page.goBack();
+      await heading(page, "Audit trail");
+      assert.equal(await page.getByRole("dialog").count(), 0, "a dialog of another page is open");
+      await answer();
+      await page.getByText("Attempt 1 is settled as completed.").waitFor();
+      await heading(page, "Audit trail");
+      assert.equal(await focused(page), "Audit trail");
     },
   },
   {
