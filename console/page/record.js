@@ -101,7 +101,7 @@ function result(r, signal) {
       const json = resultIn(text);
       fill(place, json === null ? el("p", { class: "empty" }, "There is no result, or it is not kept.")
         : [el("pre", { tabindex: "0", role: "region", "aria-label": "Result, as it is stored" }, indent(json.slice(0, mostShown))),
-          json.length > mostShown ? el("p", { class: "quiet" }, `These are the first ${count(mostShown)} of ${count(json.length)} characters: atmost keys show prints them all.`) : null]);
+          json.length > mostShown ? el("p", { class: "quiet" }, `These are the first ${count(mostShown)} of ${count(json.length)} characters: atmost keys show --result prints them all.`) : null]);
     } catch (error) {
       if (error.name !== "AbortError") fill(place, problem(error));
     }
