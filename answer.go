@@ -131,7 +131,7 @@ func (e *Engine) recorded(ctx context.Context, call Call, refusal *Error) (Recor
 	if r.State == Absent {
 		return Record{}, refusal
 	}
-	print, err := fingerprintOf(r.Fingerprint.Algorithm, call)
+	print, _, err := fingerprintOf(r.Fingerprint.Algorithm, call.Operation, call.Payload)
 	if err != nil {
 		return r, err
 	}
@@ -231,14 +231,14 @@ func (e *Engine) refusedWith(message, doing string, err error) error {
 	return &Error{Code: CodeStoreUnavailable, Message: message, Err: err}
 }
 
-// fingerprintOf fingerprints call as algorithm wants it: that of the record it is compared with, if there is one.
-func fingerprintOf(algorithm fingerprint.Algorithm, call Call) (fingerprint.Fingerprint, error) {
-	print, err := fingerprint.Of(algorithm, call.Operation, call.Payload)
+// fingerprintOf fingerprints a request as algorithm wants it: that of the record it is compared with, if there is one.
+func fingerprintOf(algorithm fingerprint.Algorithm, operation string, payload []byte) (fingerprint.Fingerprint, fingerprint.Canonical, error) {
+	print, form, err := fingerprint.Of(algorithm, operation, payload)
 	switch {
 	case err == nil:
-		return print, nil
+		return print, form, nil
 	case errors.Is(err, fingerprint.ErrUnknownAlgorithm):
-		return print, &Error{Code: CodeStoreUnavailable, Message: "this key was stored by a newer version of the service", Err: err}
+		return print, form, &Error{Code: CodeStoreUnavailable, Message: "this key was stored by a newer version of the service", Err: err}
 	}
-	return print, &Error{Code: CodeInvalidRequest, Message: "the payload is not one JSON value", Err: err}
+	return print, form, &Error{Code: CodeInvalidRequest, Message: "the payload is not one JSON value", Err: err}
 }

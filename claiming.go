@@ -17,6 +17,7 @@ type claiming struct {
 	call     Call
 	claim    Claim
 	claimant claimant
+	form     fingerprint.Canonical // of the payload, for the paths
 
 	sent     time.Duration // by the engine's clock, before the claim was last sent
 	leaseEnd atomic.Int64  // by the engine's clock: no later than the store's deadline, 0 before the first claim was sent
@@ -43,11 +44,11 @@ const (
 )
 
 func (c *claiming) prepare(e *Engine, op *operation, call Call, token Token, lease time.Duration) error {
-	print, err := fingerprintOf(fingerprint.Current, call)
+	print, form, err := fingerprintOf(fingerprint.Current, call.Operation, call.Payload)
 	if err != nil {
 		return err
 	}
-	c.engine, c.op, c.call = e, op, call
+	c.engine, c.op, c.call, c.form = e, op, call, form
 	c.claim = Claim{Operation: call.Operation, Fingerprint: print, Token: token, Lease: lease, Policy: op.policy(), Trace: call.Trace.Span()}
 	if e.paths != nil {
 		c.claim.Paths = c.paths
@@ -61,7 +62,7 @@ func (c *claiming) acquire(ctx context.Context) (Step, error) {
 	step, err := c.apply(ctx)
 	began := c.sent
 	if c.otherAlgorithm(step.Record) {
-		if c.claim.Fingerprint, err = fingerprintOf(step.Record.Fingerprint.Algorithm, c.call); err == nil {
+		if c.claim.Fingerprint, _, err = fingerprintOf(step.Record.Fingerprint.Algorithm, c.call.Operation, c.call.Payload); err == nil {
 			step, err = c.apply(ctx)
 		}
 	}
@@ -76,6 +77,7 @@ func (c *claiming) acquire(ctx context.Context) (Step, error) {
 		e.events.Duplicate(c.op.name, step.Now.Sub(step.Record.CreatedAt))
 		return step, nil
 	}
+	c.form = fingerprint.Canonical{} // the attempt may take long
 	c.claimant.won(step)
 	return step, nil
 }

@@ -87,13 +87,13 @@ func (e *Engine) Compare(ctx context.Context, id ID, operation string, payload [
 	if err != nil {
 		return Comparison{}, err
 	}
-	print, err := fingerprintOf(r.Fingerprint.Algorithm, Call{Operation: operation, Payload: payload})
+	print, asked, err := fingerprintOf(r.Fingerprint.Algorithm, operation, payload)
 	if err != nil {
 		return Comparison{}, err
 	}
 	c := Comparison{SameOperation: r.Operation == operation, Same: sameRequest(r, operation, print) == nil}
 	if !c.Same && c.SameOperation && e.paths != nil {
-		c.Differs = e.paths.Differ(r.Paths, id.Scope, id.Key, payload)
+		c.Differs = e.paths.Differ(r.Paths, id.Scope, id.Key, asked)
 	}
 	return c, nil
 }

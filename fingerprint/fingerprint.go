@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"sync"
 
 	"github.com/go-json-experiment/json/jsontext"
 )
@@ -50,44 +49,40 @@ var canonical = []jsontext.Options{
 	jsontext.CanonicalizeRawFloats(false),
 }
 
-var buffers = sync.Pool{New: func() any { return new([]byte) }}
+// Canonical is a payload in its canonical form. It shares no memory with the payload, and may be used concurrently. The zero Canonical
+// is what has no canonical form.
+type Canonical struct{ text []byte }
 
-// maxPooled bounds the buffers that are kept for reuse, in bytes: a rare large payload is not to hold on to memory.
-const maxPooled = 64 << 10
+// Canonicalize returns a payload in its canonical form, if it has one.
+func Canonicalize(payload []byte) Canonical {
+	text, err := jsontext.AppendFormat(nil, payload, canonical...)
+	if err != nil {
+		return Canonical{}
+	}
+	return Canonical{text}
+}
 
-// Of makes the fingerprint of an operation with its payload, which it does not modify. It may be called concurrently.
+// Of makes the fingerprint of an operation with its payload, which it does not modify, and returns the canonical form that it made on
+// the way. It may be called concurrently.
 //
 // The error wraps ErrUnknownAlgorithm, or ErrInvalidPayload: text that is not exactly one JSON value (RFC 8259), has duplicate
 // member names or characters that are not Unicode (RFC 7493), or nests more than 10,000 deep. It quotes nothing of the payload.
-func Of(alg Algorithm, operation string, payload []byte) (Fingerprint, error) {
+func Of(alg Algorithm, operation string, payload []byte) (Fingerprint, Canonical, error) {
 	if alg != JSON1 {
-		return Fingerprint{}, fmt.Errorf("%w %q", ErrUnknownAlgorithm, alg)
+		return Fingerprint{}, Canonical{}, fmt.Errorf("%w %q", ErrUnknownAlgorithm, alg)
 	}
-	return digest(alg, func(b []byte) ([]byte, error) {
-		b = appendPart(b, operation)
-		b, err := jsontext.AppendFormat(b, payload, canonical...)
-		if err != nil {
-			err = invalidPayload(err)
-		}
-		return b, err
-	})
+	b := make([]byte, 0, len(alg)+1+partLength+len(operation)+len(payload)) // no canonical form is longer than its payload
+	b = appendPart(append(append(b, alg...), 0), operation)
+	from := len(b)
+	b, err := jsontext.AppendFormat(b, payload, canonical...)
+	if err != nil {
+		return Fingerprint{}, Canonical{}, invalidPayload(err)
+	}
+	return Fingerprint{Algorithm: alg, Digest: sha256.Sum256(b)}, Canonical{b[from:]}, nil
 }
 
-// digest hashes the algorithm's name, a zero byte, and what write appends.
-func digest(alg Algorithm, write func([]byte) ([]byte, error)) (Fingerprint, error) {
-	pooled := buffers.Get().(*[]byte)
-	b := append((*pooled)[:0], alg...)
-	b, err := write(append(b, 0))
-	fp := Fingerprint{Algorithm: alg, Digest: sha256.Sum256(b)}
-	if cap(b) <= maxPooled {
-		*pooled = b
-		buffers.Put(pooled)
-	}
-	if err != nil {
-		return Fingerprint{}, err
-	}
-	return fp, nil
-}
+// partLength is how many bytes the length of a part takes.
+const partLength = 8
 
 // appendPart appends a part's length in bytes as eight bytes (big-endian), and the part.
 func appendPart(b []byte, part string) []byte {

@@ -17,7 +17,7 @@ import (
 func FuzzRespell(f *testing.F) {
 	seed(f)
 	f.Fuzz(func(t *testing.T, payload []byte, seed uint64) {
-		want, err := Of(JSON1, "op", payload)
+		want, _, err := Of(JSON1, "op", payload)
 		if err != nil {
 			t.Skip()
 		}
@@ -33,7 +33,7 @@ func FuzzRespell(f *testing.F) {
 func FuzzChange(f *testing.F) {
 	seed(f)
 	f.Fuzz(func(t *testing.T, payload []byte, seed uint64) {
-		before, err := Of(JSON1, "op", payload)
+		before, _, err := Of(JSON1, "op", payload)
 		if err != nil {
 			t.Skip()
 		}
@@ -53,7 +53,7 @@ func FuzzCanonical(f *testing.F) {
 	seed(f)
 	f.Fuzz(func(t *testing.T, payload []byte, _ uint64) {
 		sent := bytes.Clone(payload)
-		fp, err := Of(JSON1, "op", payload)
+		fp, _, err := Of(JSON1, "op", payload)
 		if !bytes.Equal(sent, payload) {
 			t.Fatalf("%q became %q", sent, payload)
 		}

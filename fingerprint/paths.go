@@ -43,7 +43,7 @@ func NewPaths(secret [32]byte) *Paths {
 
 // Of returns the digests for the payload of a record with that scope and key: nil for a scalar, which has no parts to tell, and for what
 // has no canonical form.
-func (p *Paths) Of(scope, key string, payload []byte) []byte {
+func (p *Paths) Of(scope, key string, payload Canonical) []byte {
 	w := p.walk(scope, key, payload, MaxPaths, false)
 	defer p.put(w)
 	if len(w.values) == 0 {
@@ -62,7 +62,7 @@ func (p *Paths) Of(scope, key string, payload []byte) []byte {
 //
 // An object or an array is told only if it is another while nothing in it is told: a member was taken out, for example. In place of a
 // path of more than 256 bytes the nearest value around it is told.
-func (p *Paths) Differ(digests []byte, scope, key string, payload []byte) []string {
+func (p *Paths) Differ(digests []byte, scope, key string, payload Canonical) []string {
 	n := len(digests) / pathDigest
 	if n == 0 || n > MaxPaths || len(digests)%pathDigest != 0 {
 		return nil
@@ -100,21 +100,21 @@ type value struct {
 }
 
 // walk goes through payload, up to a number of values. It finds none in a payload that has no parts, or is none.
-func (p *Paths) walk(scope, key string, payload []byte, limit int, pointers bool) *walker {
+func (p *Paths) walk(scope, key string, payload Canonical, limit int, pointers bool) *walker {
 	w := p.walkers.Get().(*walker)
-	w.limit, w.pointers, w.at, w.shapes, w.values = limit, pointers, 0, w.shapes[:0], w.values[:0]
+	w.text, w.limit, w.pointers, w.at, w.shapes, w.values = payload.text, limit, pointers, 0, w.shapes[:0], w.values[:0]
 	w.path = appendPart(appendPart(w.path[:0], scope), key)
 	salt := sha256.Sum256(w.path)
 	w.path = append(w.path[:0], salt[:saltSize]...)
-	var err error
-	if w.text, err = jsontext.AppendFormat(w.text[:0], payload, canonical...); err == nil && (w.text[0] == '{' || w.text[0] == '[') {
+	if len(w.text) > 0 && (w.text[0] == '{' || w.text[0] == '[') {
 		w.value(-1)
 	}
 	return w
 }
 
 func (p *Paths) put(w *walker) {
-	if cap(w.text)+cap(w.shapes)+cap(w.path) <= maxPooled {
+	if cap(w.shapes)+cap(w.path) <= maxPooled {
+		w.text = nil    // the payload's
 		clear(w.values) // their pointers
 		p.walkers.Put(w)
 	}

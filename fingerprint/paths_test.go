@@ -54,8 +54,11 @@ func TestPathsGolden(t *testing.T) {
 		{"", "k", `{"a":`, ""},
 		{"", "k", "[\"\xff\"]", ""},
 	} {
-		if got := p.Of(g.scope, g.key, []byte(g.payload)); hex.EncodeToString(got) != g.digests {
-			t.Errorf("Of(%q, %q, %s) = %x, want %s", g.scope, g.key, g.payload, got, g.digests)
+		_, form, _ := Of(JSON1, "op", []byte(g.payload))
+		for _, c := range []Canonical{form, Canonicalize([]byte(g.payload))} {
+			if got := p.Of(g.scope, g.key, c); hex.EncodeToString(got) != g.digests {
+				t.Errorf("Of(%q, %q, %s) = %x, want %s", g.scope, g.key, g.payload, got, g.digests)
+			}
 		}
 	}
 }
@@ -67,7 +70,7 @@ func TestEqualValuesDoNotShow(t *testing.T) {
 	for _, secret := range [][32]byte{someSecret(), {}} {
 		p := NewPaths(secret)
 		for _, id := range [][2]string{{"", "k"}, {"", "l"}, {"s", "k"}, {"sk", ""}, {"", "sk"}, {"k", "s"}} {
-			digests := p.Of(id[0], id[1], []byte(`{"a":1250,"b":1250,"c":[1250,1250],"d":[1250,1250]}`))
+			digests := p.Of(id[0], id[1], Canonicalize([]byte(`{"a":1250,"b":1250,"c":[1250,1250],"d":[1250,1250]}`)))
 			for place := range slices.Chunk(digests, pathDigest) {
 				where := fmt.Sprintf("%x %q", secret[31], id)
 				if other, dup := seen[string(place)]; dup {
@@ -172,8 +175,8 @@ var differs = []struct {
 func TestDiffer(t *testing.T) {
 	p := NewPaths(someSecret())
 	for _, d := range differs {
-		digests := p.Of("s", "k", []byte(d.before))
-		if got := p.Differ(digests, "s", "k", []byte(d.after)); !slices.Equal(got, d.want) || len(d.want) == 0 && got != nil {
+		digests := p.Of("s", "k", Canonicalize([]byte(d.before)))
+		if got := p.Differ(digests, "s", "k", Canonicalize([]byte(d.after))); !slices.Equal(got, d.want) || len(d.want) == 0 && got != nil {
 			t.Errorf("%s then %s: %q, want %q", d.before, d.after, got, d.want)
 		}
 	}
@@ -183,7 +186,7 @@ func TestDiffer(t *testing.T) {
 func TestDigestsOfAnotherKind(t *testing.T) {
 	p := NewPaths(someSecret())
 	for _, n := range []int{0, 1, 3, 5, 63, 65, 68, 1 << 10} {
-		if got := p.Differ(make([]byte, n), "", "k", []byte(`{"a":1}`)); got != nil {
+		if got := p.Differ(make([]byte, n), "", "k", Canonicalize([]byte(`{"a":1}`))); got != nil {
 			t.Errorf("%d bytes: %q", n, got)
 		}
 	}
@@ -271,9 +274,9 @@ func checkDiffer(t interface {
 ) {
 	t.Helper()
 	p := NewPaths(someSecret())
-	digests := p.Of("s", "k", before)
-	got := p.Differ(digests, "s", "k", after)
-	if digests == nil || p.Of("s", "k", after) == nil {
+	digests := p.Of("s", "k", Canonicalize(before))
+	got := p.Differ(digests, "s", "k", Canonicalize(after))
+	if digests == nil || p.Of("s", "k", Canonicalize(after)) == nil {
 		if got != nil {
 			t.Errorf("%q then %q: %q though there is nothing to compare", before, after, got)
 		}
@@ -332,8 +335,8 @@ func TestChangedScalarIsTold(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		root := draw(t, 3)
 		r := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 0))
-		digests := p.Of("s", "k", []byte(respell(r, root)))
-		if got := p.Differ(digests, "s", "k", []byte(respell(r, root))); got != nil {
+		digests := p.Of("s", "k", Canonicalize([]byte(respell(r, root))))
+		if got := p.Differ(digests, "s", "k", Canonicalize([]byte(respell(r, root)))); got != nil {
 			t.Fatalf("%q differ by spelling", got)
 		}
 		root = parse([]byte(root.form())) // in its order
@@ -353,7 +356,7 @@ func TestChangedScalarIsTold(t *testing.T) {
 		if i < MaxPaths {
 			want = []string{pointers[i]}
 		}
-		if got := p.Differ(digests, "s", "k", []byte(respell(r, root))); !slices.Equal(got, want) {
+		if got := p.Differ(digests, "s", "k", Canonicalize([]byte(respell(r, root)))); !slices.Equal(got, want) {
 			t.Fatalf("%q, want %q", got, want)
 		}
 	})
@@ -373,27 +376,27 @@ func FuzzDiffer(f *testing.F) {
 func TestPathsDoNotModify(t *testing.T) {
 	const payload = ` {"b": "\u0041", "a": [1.10, {"z":1,"y":2}]} `
 	p, sent := NewPaths(someSecret()), []byte(payload)
-	digests := p.Of("", "k", sent)
+	digests := p.Of("", "k", Canonicalize(sent))
 	kept := string(digests)
-	if p.Differ(digests, "", "k", sent); string(sent) != payload || string(digests) != kept {
+	if p.Differ(digests, "", "k", Canonicalize(sent)); string(sent) != payload || string(digests) != kept {
 		t.Fatalf("the payload became %s, the digests %x", sent, digests)
 	}
 	for i := range sent {
 		sent[i] = 'x'
 	}
-	if got := p.Of("", "l", []byte(payload)); string(got) == kept || string(digests) != kept {
+	if got := p.Of("", "l", Canonicalize([]byte(payload))); string(got) == kept || string(digests) != kept {
 		t.Error("digests share memory")
 	}
 }
 
 func TestPathsConcurrent(t *testing.T) {
 	p := NewPaths(someSecret())
-	want := string(p.Of("", "k", []byte(small)))
+	want := string(p.Of("", "k", Canonicalize([]byte(small))))
 	for range 8 {
 		t.Run("", func(t *testing.T) {
 			t.Parallel()
 			for range 50 {
-				if string(p.Of("", "k", []byte(small))) != want || len(p.Differ([]byte(want), "", "k", []byte(medium))) == 0 {
+				if string(p.Of("", "k", Canonicalize([]byte(small)))) != want || len(p.Differ([]byte(want), "", "k", Canonicalize([]byte(medium)))) == 0 {
 					t.Fatal("payloads of concurrent calls mixed")
 				}
 			}
@@ -407,7 +410,7 @@ func TestPathsAllocations(t *testing.T) {
 	if slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"}) {
 		t.Skip("the race detector makes sync.Pool drop at random")
 	}
-	p, payload := NewPaths(someSecret()), []byte(small)
+	p, payload := NewPaths(someSecret()), Canonicalize([]byte(small))
 	if n := testing.AllocsPerRun(1000, func() { p.Of("scope", "key", payload) }); n > 2 {
 		t.Errorf("%v allocations for a small payload", n)
 	}
@@ -424,7 +427,7 @@ func BenchmarkPaths(b *testing.B) {
 			b.SetBytes(int64(len(sent)))
 			b.ReportAllocs()
 			for b.Loop() {
-				if p.Of("", "0190d4c2-7d3e-7b42-9d0e-7f5c4f1d2a3b", sent) == nil {
+				if p.Of("", "0190d4c2-7d3e-7b42-9d0e-7f5c4f1d2a3b", Canonicalize(sent)) == nil {
 					b.Fatal("no digests")
 				}
 			}

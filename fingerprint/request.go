@@ -1,9 +1,11 @@
 package fingerprint
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"mime"
 	"strings"
+	"sync"
 
 	"github.com/go-json-experiment/json/jsontext"
 )
@@ -37,19 +39,34 @@ func OfRequest(alg Algorithm, r Request) (Fingerprint, error) {
 		return Fingerprint{}, fmt.Errorf("%w %q for requests", ErrUnknownAlgorithm, alg)
 	}
 	contentType, isJSON := mediaType(r.ContentType)
-	return digest(alg, func(b []byte) ([]byte, error) {
-		for _, part := range []string{r.Method, r.Path, r.Query, contentType} {
-			b = appendPart(b, part)
-		}
-		if isJSON {
-			if formatted, err := jsontext.AppendFormat(append(b, 'j'), r.Body, canonical...); err == nil {
-				return formatted, nil
-			}
-			// It only calls itself so.
-		}
-		return append(append(b, 'r'), r.Body...), nil
-	})
+	pooled := buffers.Get().(*[]byte)
+	b := append(append((*pooled)[:0], alg...), 0)
+	for _, part := range []string{r.Method, r.Path, r.Query, contentType} {
+		b = appendPart(b, part)
+	}
+	b = appendBody(b, r.Body, isJSON)
+	fp := Fingerprint{Algorithm: alg, Digest: sha256.Sum256(b)}
+	if cap(b) <= maxPooled {
+		*pooled = b
+		buffers.Put(pooled)
+	}
+	return fp, nil
 }
+
+func appendBody(b, body []byte, isJSON bool) []byte {
+	if isJSON {
+		if formatted, err := jsontext.AppendFormat(append(b, 'j'), body, canonical...); err == nil {
+			return formatted
+		}
+		// It only calls itself so.
+	}
+	return append(append(b, 'r'), body...)
+}
+
+var buffers = sync.Pool{New: func() any { return new([]byte) }}
+
+// maxPooled bounds the buffers that are kept for reuse, in bytes: a rare large body is not to hold on to memory.
+const maxPooled = 64 << 10
 
 // plainJSON is what most requests have, and is as it should be.
 const plainJSON = "application/json"

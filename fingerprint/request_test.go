@@ -72,7 +72,7 @@ func TestRequestsOfUnknownAlgorithms(t *testing.T) {
 	if _, err := OfRequest(JSON1, Request{}); !errors.Is(err, ErrUnknownAlgorithm) {
 		t.Errorf("got %v", err)
 	}
-	if _, err := Of(HTTP1, "", []byte("null")); !errors.Is(err, ErrUnknownAlgorithm) {
+	if _, _, err := Of(HTTP1, "", []byte("null")); !errors.Is(err, ErrUnknownAlgorithm) {
 		t.Errorf("got %v", err)
 	}
 }
@@ -104,8 +104,8 @@ func FuzzRequest(f *testing.F) {
 		if bytes.Equal(other, body) || mustOfRequest(t, r) != want {
 			return
 		}
-		a, errA := Of(JSON1, "", body)
-		b, errB := Of(JSON1, "", other)
+		a, _, errA := Of(JSON1, "", body)
+		b, _, errB := Of(JSON1, "", other)
 		if errA != nil || errB != nil || a != b {
 			t.Errorf("%q and %q have one fingerprint", body, other)
 		}

@@ -45,7 +45,7 @@ func TestOverload(t *testing.T) {
 // stored makes a record of charge that nobody asked for.
 func (s *service) stored(key string, o atmost.Outcome) {
 	s.Helper()
-	print, err := fingerprint.Of(fingerprint.Current, "charge", []byte(`{"amount":1250}`))
+	print, _, err := fingerprint.Of(fingerprint.Current, "charge", []byte(`{"amount":1250}`))
 	if err != nil {
 		s.Fatal(err)
 	}
