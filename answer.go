@@ -46,19 +46,37 @@ func (e *Engine) Execute(ctx context.Context, call Call) (Answer, error) {
 	if _, open := e.calls.enter(); !open {
 		return Answer{}, errClosed
 	}
-	begin := time.Now()
+	begin := e.began()
 	a, err := e.execute(ctx, call, e.operation(call.Operation))
 	err = e.explained(err, &call, &a.Record)
 	if a.Replayed {
 		e.replays.add(call.ID)
 	}
-	e.answered(call.Operation, answerLabel(a, err), time.Since(begin), call.Trace)
+	e.answered(call.Operation, answerLabel(a, err), since(begin), call.Trace)
 	return a, err
+}
+
+// began is when a request began, the zero time if nobody is told how long it took.
+func (e *Engine) began() time.Time {
+	if !e.observed {
+		return time.Time{}
+	}
+	return time.Now()
+}
+
+// since is how long ago a request began, 0 if nobody is told.
+func since(begin time.Time) time.Duration {
+	if begin.IsZero() {
+		return 0
+	}
+	return time.Since(begin)
 }
 
 // answered tells that a request has its answer, after took.
 func (e *Engine) answered(operation, answer string, took time.Duration, trace Trace) {
-	e.events.Answered(Answered{Operation: e.label(operation), Answer: answer, Took: took, Trace: trace.Span()})
+	if e.observed {
+		e.events.Answered(Answered{Operation: e.label(operation), Answer: answer, Took: took, Trace: trace.Span()})
+	}
 }
 
 // label is what observers are told instead of an operation's name, which a client may have made up.

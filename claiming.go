@@ -20,6 +20,7 @@ type claiming struct {
 	form     fingerprint.Canonical // of the payload, for the paths
 
 	sent     time.Duration // by the engine's clock, before the claim was last sent
+	answered time.Duration // likewise, after that was answered
 	leaseEnd atomic.Int64  // by the engine's clock: no later than the store's deadline, 0 before the first claim was sent
 
 	// secret tells that nobody but the engine knows the token. So what it claimed too late to be of use is free to be given back,
@@ -92,7 +93,8 @@ func (c *claiming) apply(ctx context.Context) (Step, error) {
 	c.sent = e.clock.Elapsed()
 	c.leaseEnd.CompareAndSwap(0, int64(c.sent+leaseLasts(c.claim.Lease)))
 	step, err := e.store.Apply(ctx, c.call.ID, &c.claim)
-	e.events.Claimed(c.op.name, c.claim.Trace, e.clock.Elapsed()-c.sent)
+	c.answered = e.clock.Elapsed()
+	e.events.Claimed(c.op.name, c.claim.Trace, c.answered-c.sent)
 	return step, err
 }
 

@@ -65,6 +65,7 @@ type Engine struct {
 	store         Store
 	clock         Clock
 	events        Events
+	observed      bool // somebody is told how requests were answered, and how long that took
 	hub           *hub
 	claimPatience time.Duration
 	housekeeping  time.Duration
@@ -105,7 +106,7 @@ func New(ctx context.Context, store Store, o Options) (*Engine, error) {
 		o.Clock = SystemClock()
 	}
 	e := &Engine{
-		store: store, clock: o.Clock, events: o.Events.fill(), hub: newHub(),
+		store: store, clock: o.Clock, events: o.Events.fill(), observed: o.Events.Answered != nil || o.Events.Finished != nil, hub: newHub(),
 		claimPatience: o.ClaimPatience, housekeeping: o.Housekeeping, maxPending: int64(o.MaxPending),
 		calls: newGate(), pending: newGate(), running: make(map[*execution]struct{}), probing: make(map[ID]*doubt),
 	}

@@ -76,7 +76,7 @@ func (e *Engine) Claim(ctx context.Context, call ClaimCall) (Claimed, error) {
 	if _, open := e.calls.enter(); !open {
 		return Claimed{}, errClosed
 	}
-	begin := time.Now()
+	begin := e.began()
 	c, err := e.claim(ctx, call)
 	if c.Record.Token.Matches(call.Token) {
 		err = spent(err)
@@ -89,7 +89,7 @@ func (e *Engine) Claim(ctx context.Context, call ClaimCall) (Claimed, error) {
 	if c.Won {
 		label = "claimed"
 	}
-	e.answered(call.Operation, label, time.Since(begin), call.Trace)
+	e.answered(call.Operation, label, since(begin), call.Trace)
 	return c, err
 }
 
@@ -131,7 +131,7 @@ func (e *Engine) claim(ctx context.Context, call ClaimCall) (Claimed, error) {
 	case err != nil:
 		return Claimed{Answer: Answer{Record: step.Record}}, err
 	case c.claim.Won(step.Record):
-		won, err := e.leased(step, c.sent)
+		won, err := leased(step, c.answered-c.sent)
 		if c.secret && (err != nil || ctx.Err() != nil) { // the caller will never know the token
 			e.work.Go(c.giveBack)
 			return Claimed{}, errUnconfirmed
@@ -185,7 +185,7 @@ func (e *Engine) claimRefused(ctx context.Context, call ClaimCall, op *operation
 		// The lease is the caller's. Renewed for no time, it is as it was, and the store tells what is left of it.
 		step, sent, _, err := e.confirm(ctx, "renew", call.ID, &Renew{Token: call.Token})
 		if err == nil {
-			return e.leased(step, sent)
+			return leased(step, e.clock.Elapsed()-sent)
 		}
 		if refusalOf(err) == nil {
 			return Claimed{}, e.refused("renew", err)
@@ -196,9 +196,9 @@ func (e *Engine) claimRefused(ctx context.Context, call ClaimCall, op *operation
 	return Claimed{Answer: a}, err
 }
 
-// leased answers a claim that won at sent, unless the lease has hardly any time left.
-func (e *Engine) leased(step Step, sent time.Duration) (Claimed, error) {
-	lease := e.leaseOf(step, sent)
+// leased answers a claim that the store took so long to answer, unless the lease has hardly any time left.
+func leased(step Step, took time.Duration) (Claimed, error) {
+	lease := leaseOf(step, took)
 	if lease.ExpiresIn == 0 {
 		return Claimed{}, errUnconfirmed
 	}
@@ -215,10 +215,10 @@ func (c *claiming) giveBack() {
 	}
 }
 
-// leaseOf returns the lease that a step found or made, which was asked for at sent.
-func (e *Engine) leaseOf(step Step, sent time.Duration) Lease {
+// leaseOf returns the lease that a step found or made, which took so long.
+func leaseOf(step Step, took time.Duration) Lease {
 	r := step.Record
-	left := leaseLasts(r.Deadline.Sub(step.Now)) - (e.clock.Elapsed() - sent)
+	left := leaseLasts(r.Deadline.Sub(step.Now)) - took
 	return Lease{Token: r.Token, Attempt: r.Attempt, Fence: r.Fence, ExpiresIn: max(left, 0)}
 }
 
@@ -229,18 +229,18 @@ func (e *Engine) Renew(ctx context.Context, id ID, token Token, lease time.Durat
 	if _, open := e.calls.enter(); !open {
 		return Lease{}, errClosed
 	}
-	begin := time.Now()
+	begin := e.began()
 	if err := errors.Join(id.Validate(), validLease(lease)); err != nil {
 		return Lease{}, refusalOf(err)
 	}
 	step, sent, _, err := e.confirm(ctx, "renew", id, &Renew{Token: token, Lease: lease})
 	if err != nil {
 		err = e.refusedWith(unreported, "renew", err)
-		e.answered(step.Record.Operation, string(CodeOf(err)), time.Since(begin), Trace{})
+		e.answered(step.Record.Operation, string(CodeOf(err)), since(begin), Trace{})
 		return Lease{}, err
 	}
-	e.answered(step.Record.Operation, "renewed", time.Since(begin), Trace{})
-	return e.leaseOf(step, sent), nil
+	e.answered(step.Record.Operation, "renewed", since(begin), Trace{})
+	return leaseOf(step, e.clock.Elapsed()-sent), nil
 }
 
 // Complete reports that the attempt that holds token had its effect, with a result to be replayed: one JSON value, not modified
@@ -301,12 +301,12 @@ func (e *Engine) report(ctx context.Context, id ID, token Token, o Outcome) (Ans
 	if _, open := e.calls.enter(); !open {
 		return Answer{}, errClosed
 	}
-	begin := time.Now()
+	begin := e.began()
 	if err := id.Validate(); err != nil {
 		return Answer{}, err
 	}
 	step, _, repeated, err := e.confirm(ctx, "finish", id, &Finish{Token: token, Outcome: o.whole()})
-	took, operation := time.Since(begin), step.Record.Operation
+	took, operation := since(begin), step.Record.Operation
 	if refusal := refusalOf(err); err == nil || refusal != nil {
 		e.judged(id, e.label(operation), step, refusal, took)
 	}

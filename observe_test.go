@@ -197,6 +197,51 @@ func TestDuplicatesAge(t *testing.T) {
 	})
 }
 
+// How long a request took is told also to who asks for one kind of event alone, and a lease is so much shorter.
+func TestWhatItTookIsTold(t *testing.T) {
+	var took []time.Duration
+	for name, test := range map[string]struct {
+		events atmost.Events
+		want   []time.Duration
+	}{
+		"answered": {
+			atmost.Events{Answered: func(a atmost.Answered) { took = append(took, a.Took) }},
+			[]time.Duration{time.Second, time.Second, time.Second},
+		},
+		"claimed": {
+			atmost.Events{Claimed: func(_ string, _ atmost.SpanID, d time.Duration) { took = append(took, d) }},
+			[]time.Duration{time.Second},
+		},
+		"finished": {
+			atmost.Events{Finished: func(_ string, _ atmost.SpanID, d time.Duration) { took = append(took, d) }},
+			[]time.Duration{time.Second},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			took = nil
+			observed(t, test.events, nil, func(t *testing.T, e *atmost.Engine, s *hooked) {
+				s.set(func(ctx context.Context, id atmost.ID, event atmost.Event) (atmost.Step, error) {
+					pass(time.Second)
+					return s.Store.Apply(ctx, id, event)
+				})
+				c, err := e.Claim(t.Context(), work("w", atmost.Token{}))
+				if left := leaseTime - leaseTime/100 - time.Second; err != nil || c.Lease.ExpiresIn != left {
+					t.Fatalf("a lease for %v, not %v; %v", c.Lease.ExpiresIn, left, err)
+				}
+				if _, err := e.Renew(t.Context(), c.Record.ID, c.Lease.Token, time.Minute); err != nil {
+					t.Fatal(err)
+				}
+				if _, err := e.Complete(t.Context(), c.Record.ID, c.Lease.Token, nil); err != nil {
+					t.Fatal(err)
+				}
+				if diff := cmp.Diff(test.want, took); diff != "" {
+					t.Error(diff)
+				}
+			})
+		})
+	}
+}
+
 // An outcome that the store has no attempt for is not lost without a word.
 func TestADroppedOutcomeIsTold(t *testing.T) {
 	gone := func(id atmost.ID) atmost.Record { return atmost.Record{ID: id} }
