@@ -49,8 +49,9 @@ func (h *Holder) Context() context.Context { return h.ctx }
 // release ends the renewal. The lease is left to report under.
 func (h *Holder) release() {
 	h.cancel(nil)
-	if h.first.Stop() {
+	if h.first.Stop() { // before it began
 		h.work.Done()
+		return
 	}
 	h.mu.Lock()
 	h.released = true
