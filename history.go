@@ -59,7 +59,8 @@ type Entry struct {
 
 // Bounds of a record's history.
 const (
-	// MaxHistory bounds its entries; the oldest are dropped first.
+	// MaxHistory bounds its entries. Renewals and probes in vain are dropped first, then what earlier attempts went through, the oldest
+	// first; what the newest attempt came to is kept.
 	MaxHistory = 32
 	// MaxNote bounds the note of one, in bytes.
 	MaxNote = 500
@@ -69,7 +70,7 @@ const (
 type History struct {
 	// Entries are in the order in which they were written, the oldest first.
 	Entries []Entry
-	// Dropped counts the older ones that there was no room for.
+	// Dropped counts those that there was no room for.
 	Dropped uint32
 }
 
@@ -91,7 +92,8 @@ func (r Record) ClaimedAt() Time { return Time(r.Fence) }
 
 // keep writes into the history what r itself tells, before that is overwritten.
 func (r *Record) keep() {
-	begun, ended := false, r.State == Processing
+	// What was resolved has an entry that says so, and was reported by nobody.
+	begun, ended := false, r.State == Processing || r.SettledBy == ByResolve
 	for _, e := range r.History.Entries {
 		if e.Attempt == r.Attempt {
 			begun = begun || e.What == WasClaimed
@@ -106,12 +108,24 @@ func (r *Record) keep() {
 	}
 }
 
-// note adds an entry.
+// note adds an entry, and drops another if there is no room for it.
 func (r *Record) note(e Entry) {
-	e.Note = e.Note[:min(len(e.Note), MaxNote)]
+	e.Note = bounded(e.Note, MaxNote)
 	entries := append(slices.Clone(r.History.Entries), e)
-	surplus := max(0, len(entries)-MaxHistory)
-	r.History = History{Entries: entries[surplus:], Dropped: r.History.Dropped + uint32(surplus)}
+	dropped := r.History.Dropped
+	for ; len(entries) > MaxHistory; dropped++ {
+		i := slices.IndexFunc(entries[:MaxHistory], func(e Entry) bool { return e.What == WasRenewed || e.What == WasProbed })
+		i = max(i, 0) // else the oldest: of all else one attempt has a few, so that is an earlier one's
+		entries = slices.Delete(entries, i, i+1)
+	}
+	r.History = History{Entries: entries, Dropped: dropped}
+}
+
+// contradictedBy reports whether it is written down that the newest attempt reported state, against what is held to be true.
+func (r *Record) contradictedBy(state State) bool {
+	return slices.ContainsFunc(r.History.Entries, func(e Entry) bool {
+		return e.What == WasContradicted && e.Attempt == r.Attempt && e.Outcome == state
+	})
 }
 
 // renewed writes down that the lease was prolonged, if it was. The record is processing.
@@ -124,7 +138,7 @@ func (r *Record) renewed() {
 // probed writes down an answer that settled nothing.
 func (r *Record) probed(at Time, note string) {
 	r.keep()
-	e := Entry{At: at, What: WasProbed, Attempt: r.Attempt, Note: note[:min(len(note), MaxNote)]}
+	e := Entry{At: at, What: WasProbed, Attempt: r.Attempt, Note: bounded(note, MaxNote)}
 	if n := len(r.History.Entries); n > 0 {
 		if last := r.History.Entries[n-1]; last.What == e.What && last.Attempt == e.Attempt && last.Note == e.Note {
 			entries := slices.Clone(r.History.Entries)
@@ -138,9 +152,13 @@ func (r *Record) probed(at Time, note string) {
 
 // erase drops what outcomes' messages may tell of a result. What people wrote stays.
 func (h *History) erase() {
+	told := func(e Entry) bool { return e.Actor == "" && e.Note != "" }
+	if !slices.ContainsFunc(h.Entries, told) {
+		return
+	}
 	entries := slices.Clone(h.Entries)
 	for i := range entries {
-		if entries[i].Actor == "" {
+		if told(entries[i]) {
 			entries[i].Note = ""
 		}
 	}

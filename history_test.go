@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
@@ -122,6 +123,132 @@ func TestEraseLeavesNoMessages(t *testing.T) {
 	told := fmt.Sprintf("%+v", r)
 	if strings.Contains(told, "4242") || strings.Contains(told, string(secret.Result)) || !strings.Contains(told, operator.Reason) {
 		t.Errorf("left is %s", told)
+	}
+}
+
+// A client that repeats its report says nothing new, however often it does: what is known of the record stays.
+func TestARepeatedContradictionChangesNothing(t *testing.T) {
+	r := situation(t, "failed-resolved")
+	before := stamped(r)
+	for i := range 3 * atmost.MaxHistory {
+		for _, o := range []atmost.Outcome{outcomeA, noEffect} {
+			step, err := atmost.Transition(r, &atmost.Finish{Token: token, Outcome: o}, at(30))
+			if atmost.CodeOf(err) != atmost.CodeLeaseLost || step.Changed != (i == 0) || step.Contradiction != (i == 0) {
+				t.Fatalf("report %d of %v: %+v, %v", i, o.State, step, err)
+			}
+			r = step.Record
+		}
+	}
+	want := before + "\n30 2 contradicted completed\n30 2 contradicted not_executed"
+	if diff := cmp.Diff(want, stamped(r)); diff != "" || r.Contradictions != 2 {
+		t.Errorf("%d contradictions (-want +got):\n%s", r.Contradictions, diff)
+	}
+}
+
+// TestHistoryKeepsWhatCounts has more happen than there is room for, to an attempt that comes after many.
+func TestHistoryKeepsWhatCounts(t *testing.T) {
+	var r atmost.Record
+	happen := func(second int64, e atmost.Event) {
+		step, err := atmost.Transition(r, e, at(second))
+		if code := atmost.CodeOf(err); code != "" && code != atmost.CodeLeaseLost {
+			t.Fatal(err)
+		}
+		r = step.Record
+	}
+	hold := atmost.Policy{ResultRetention: time.Hour, KeyRetention: time.Hour}
+	for i := range int64(40) {
+		happen(i, claimOf(atmost.Token{9, byte(i)}, hold))
+		happen(i, &atmost.Finish{Token: atmost.Token{9, byte(i)}, Outcome: noEffect})
+	}
+	happen(100, claimOf(token, hold))
+	happen(101, &atmost.Renew{Token: token, Lease: 2 * time.Minute})
+	for i := range int64(100) {
+		happen(300+i, &atmost.Probed{Attempt: 41, Message: fmt.Sprint("no answer ", i)})
+	}
+	if told := stamped(r); !strings.HasSuffix(told, "221 41 lapsed unknown\n399 41 probed absent") {
+		t.Errorf("the last answer is not told:\n%s", told)
+	}
+	happen(500, &atmost.Resolve{Attempt: 41, Outcome: failure, By: &operator})
+	happen(501, &atmost.Finish{Token: token, Outcome: outcomeA})
+	happen(502, &atmost.Erase{By: operator})
+	want := "100 41 claimed absent\n221 41 lapsed unknown\n500 41 resolved failed ada\n501 41 contradicted completed\n502 41 erased absent ada"
+	told := stamped(r)
+	if !strings.HasSuffix(told, want) || strings.Contains(told, "probed") || len(r.History.Entries) != atmost.MaxHistory {
+		t.Errorf("%d entries:\n%s", len(r.History.Entries), told)
+	}
+	if r.History.Dropped == 0 || !strings.HasPrefix(told, "26 27 reported") {
+		t.Errorf("%d were dropped, the oldest is not the first of them:\n%s", r.History.Dropped, told)
+	}
+}
+
+// Nobody reported what was resolved, whatever the history has lost.
+func TestWhatWasResolvedWasNotReported(t *testing.T) {
+	r := situation(t, "completed-resolved")
+	r.History = atmost.History{Dropped: 7}
+	if told := stamped(r); strings.Contains(told, "reported") {
+		t.Errorf("told is:\n%s", told)
+	}
+}
+
+func TestNotesAreText(t *testing.T) {
+	for _, message := range []string{"x" + strings.Repeat("ü", atmost.MaxNote), "\xff" + strings.Repeat("ü", atmost.MaxNote)} {
+		late := outcomeA
+		late.Message = message
+		for _, e := range []atmost.Event{&atmost.Probed{Attempt: 2, Message: message}, &atmost.Finish{Token: token, Outcome: late}} {
+			step, err := atmost.Transition(situation(t, "unknown"), e, at(30))
+			if err != nil {
+				t.Fatal(err)
+			}
+			entries := step.Record.Timeline()
+			note := entries[len(entries)-1].Note
+			if !utf8.ValidString(note) || len(note) > atmost.MaxNote || len(note) < atmost.MaxNote-2 {
+				t.Errorf("%T: the note has %d bytes: %q", e, len(note), note)
+			}
+			again, err := atmost.Transition(step.Record, e, at(31))
+			if err != nil || len(again.Record.History.Entries) != len(step.Record.History.Entries) {
+				t.Errorf("%T: what was repeated was noted twice: %+v, %v", e, again.Record.History, err)
+			}
+		}
+	}
+}
+
+// The messages of outcomes go with the result, and none comes after it. What people wrote stays.
+func TestMessagesGoWithTheResult(t *testing.T) {
+	secret := func(o atmost.Outcome) atmost.Outcome {
+		o.Message = "card 4242"
+		return o
+	}
+	events := []atmost.Event{
+		claimOf(token, atmost.Policy{ResultRetention: time.Minute, KeyRetention: time.Hour}), &atmost.Finish{Token: token, Outcome: secret(doubt)},
+		&atmost.Probed{Attempt: 1, Message: "card 4242"}, &atmost.Resolve{Attempt: 1, Outcome: secret(failure), By: &operator},
+		&atmost.Finish{Token: token, Outcome: secret(outcomeA)},
+	}
+	var r atmost.Record
+	for i, e := range events {
+		step, err := atmost.Transition(r, e, at(int64(i)))
+		if err != nil && atmost.CodeOf(err) != atmost.CodeLeaseLost {
+			t.Fatal(err)
+		}
+		r = step.Record
+	}
+	if told := fmt.Sprintf("%+v", r); !strings.Contains(told, "4242") {
+		t.Fatalf("nothing is told: %s", told)
+	}
+	erased, err := atmost.Transition(r, &atmost.Erase{By: operator}, at(10))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, gone := range map[string]atmost.Record{"expired": atmost.Age(r, at(100)), "erased": erased.Record} {
+		late, err := atmost.Transition(gone, &atmost.Finish{Token: token, Outcome: secret(noEffect)}, at(100))
+		if atmost.CodeOf(err) != atmost.CodeLeaseLost || !late.Contradiction {
+			t.Fatalf("%s: %+v, %v", name, late, err)
+		}
+		if told := fmt.Sprintf("%+v", late.Record); strings.Contains(told, "4242") || !strings.Contains(told, operator.Reason) {
+			t.Errorf("%s: left is %s", name, told)
+		}
+	}
+	if told := fmt.Sprintf("%+v", r); !strings.Contains(told, "4242") {
+		t.Error("the argument was modified")
 	}
 }
 

@@ -61,7 +61,7 @@ func Age(r Record, at Instant) Record {
 		return Record{ID: r.ID, Fence: r.Fence}
 	}
 	if r.Erasable() && at.Expiry >= r.ResultExpires {
-		r.Result, r.NotKept, r.Message = nil, Expired, ""
+		r.drop(Expired)
 	}
 	return r
 }
@@ -186,6 +186,8 @@ func (e *Finish) apply(r Record, now Time) (Step, error) {
 		return Step{Record: r}, &Error{Code: CodeAlreadyFinished, Message: "another outcome was already reported with this token"}
 	case r.State == o.State:
 		return Step{Record: r}, nil // somebody settled it first, and was right
+	case r.contradictedBy(o.State):
+		return Step{Record: r}, leaseLost() // it was said before
 	}
 	return Step{Record: r.contradicted(o, r.Attempt, now), Changed: true, Contradiction: true}, leaseLost()
 }
@@ -268,8 +270,8 @@ func (e *Erase) apply(r Record, now Time) (Step, error) {
 	}
 	before := r.State
 	r.keep()
-	r.Result, r.NotKept, r.Message, r.UpdatedAt = nil, Erased, "", now
-	r.History.erase()
+	r.drop(Erased)
+	r.UpdatedAt = now
 	r.note(Entry{At: now, What: WasErased, Attempt: r.Attempt, Actor: e.By.Name, Note: e.By.Reason})
 	return e.By.audited(AuditErase, before, r, now), nil
 }
@@ -330,8 +332,11 @@ func (r Record) late(o Outcome, now Time) Record {
 	return r
 }
 
-// contradicted leaves a trace of a report that differs from what is held to be true.
+// contradicted leaves a trace of a report that differs from what is held to be true. Where results are not kept any more, no message is.
 func (r Record) contradicted(o Outcome, attempt uint32, now Time) Record {
+	if r.NotKept == Expired || r.NotKept == Erased {
+		o.Message = ""
+	}
 	r.keep()
 	r.note(Entry{At: now, What: WasContradicted, Attempt: attempt, Outcome: o.State, Note: o.Message})
 	r.Contradictions++
@@ -346,6 +351,12 @@ func (r Record) lapsed(at Time, message string) Record {
 	r = r.doubted(at, Outcome{Message: message})
 	r.note(Entry{At: at, What: WasLapsed, Attempt: r.Attempt, Outcome: r.State, Note: message})
 	return r
+}
+
+// drop drops the result, and what messages may tell of it.
+func (r *Record) drop(why NotKept) {
+	r.Result, r.NotKept, r.Message = nil, why, ""
+	r.History.erase()
 }
 
 // doubted records that nobody knows how the attempt ended: by the record's policy it is unknown, or taken for not

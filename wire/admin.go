@@ -51,7 +51,7 @@ type AdminRecord struct {
 	TraceID     string `json:"trace_id,omitempty"`
 	// Replays counts the replays that this instance answered since it was started, approximately.
 	Replays int `json:"replays"`
-	// History is what the record went through, the oldest first; HistoryDropped older entries were not kept.
+	// History is what the record went through, the oldest first; HistoryDropped entries were not kept.
 	History        []AdminEntry `json:"history"`
 	HistoryDropped uint32       `json:"history_dropped,omitempty"`
 	// Result, of one that completed or failed, is there only if it was asked for and is kept. It is last, and as it is stored, byte for

@@ -84,7 +84,7 @@ const stories = {
 
 function timeline(r) {
   return [
-    r.history_dropped ? el("p", { class: "quiet" }, `${count(r.history_dropped)} older entries were not kept.`) : null,
+    r.history_dropped ? el("p", { class: "quiet" }, `${count(r.history_dropped)} entries were not kept.`) : null,
     el("ol", { class: "timeline" }, r.history.map((e, i, all) => el("li", { class: differs(e, all[i - 1]) ? "contradicted" : `${e.what} ${e.outcome ?? ""}` },
       moment(e.at), el("strong", null, stories[e.what]?.(e, all[i - 1]) ?? words(e.what)), e.note ? el("span", { class: "told" }, e.note) : null))),
   ];

@@ -73,6 +73,9 @@ func finishContradiction(s *subject) {
 	if !step.Changed || !step.Contradiction || s.found(resolved, atmost.Failed).Contradictions != 1 {
 		s.Fatalf("a refused report left no trace: %+v", step)
 	}
+	if step := s.refused(resolved, finish(1, completed(`1`)), atmost.CodeLeaseLost); step.Changed || s.found(resolved, atmost.Failed).Contradictions != 1 {
+		s.Fatalf("a report that was repeated was counted twice: %+v", step)
+	}
 
 	rerun := atmost.ID{Key: "rerun"}
 	s.ok(rerun, claimWith(1, atmost.RetryUnknown, atmost.ByClient), atmost.Processing)
