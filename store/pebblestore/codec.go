@@ -161,6 +161,9 @@ func decode(id atmost.ID, b []byte) (atmost.Record, error) {
 	if d.bad || len(d.b) != 0 {
 		return atmost.Record{}, errCorrupt
 	}
+	if r.State == atmost.Completed && r.NotKept == atmost.Kept && len(r.Result) == 0 {
+		return atmost.Record{}, fmt.Errorf("%w: its result is missing", errCorrupt)
+	}
 	return r, nil
 }
 

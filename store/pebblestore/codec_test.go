@@ -116,6 +116,11 @@ func TestCodecRefuses(t *testing.T) {
 	if _, err := decode(codecID, changed); !errors.Is(err, errCorrupt) {
 		t.Errorf("an absent record: %v", err)
 	}
+	lost := golden2
+	lost.State, lost.NotKept, lost.Result = atmost.Completed, atmost.Kept, nil
+	if _, err := decode(codecID, encode(nil, &lost)); !errors.Is(err, errCorrupt) {
+		t.Errorf("a record whose result is missing: %v", err)
+	}
 }
 
 func TestCodecRoundTrip(t *testing.T) {
@@ -159,6 +164,9 @@ func TestCodecRoundTrip(t *testing.T) {
 		}
 		if rapid.Bool().Draw(rt, "has result") {
 			r.Result = append([]byte{}, rapid.SliceOf(rapid.Byte()).Draw(rt, "result")...)
+		}
+		if r.State == atmost.Completed && r.NotKept == atmost.Kept && len(r.Result) == 0 {
+			r.Result = []byte(`null`)
 		}
 		for range rapid.IntRange(0, atmost.MaxPast).Draw(rt, "past") {
 			r.Past = append(r.Past, atmost.Past{Token: r.Token, Contradicted: rapid.Bool().Draw(rt, "contradicted")})

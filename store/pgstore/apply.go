@@ -90,7 +90,7 @@ func (s *Store) readRow(ctx context.Context, id atmost.ID) (row, error) {
 		out.record = atmost.Record{ID: id}
 		if c.version != nil {
 			out.version = *c.version
-			out.record, err = c.record(id)
+			out.record, err = c.whole(id)
 		}
 		return err
 	})

@@ -144,7 +144,7 @@ func TestAuditAmbiguous(t *testing.T) {
 				apply(t, s, id, done(c))
 			}
 			changes := map[atmost.ID]atmost.Event{
-				resolved:  &atmost.Resolve{Attempt: 1, Outcome: atmost.Outcome{State: atmost.Completed}, By: &operator},
+				resolved:  &atmost.Resolve{Attempt: 1, Outcome: atmost.Outcome{State: atmost.Completed, Result: []byte(`null`)}, By: &operator},
 				erased:    &atmost.Erase{By: operator},
 				forgotten: &atmost.Forget{By: operator},
 			}

@@ -169,7 +169,7 @@ func scanClaim(rows pgx.Rows, sh *shared) (*call, *found, error) {
 	case cell.version == nil:
 		return c, won(c, int64(f.at.Now)), nil
 	}
-	f.record, err = cell.record(c.id)
+	f.record, err = cell.whole(c.id)
 	f.bad = err != nil // whoever asks for it alone is told
 	return c, f, nil
 }

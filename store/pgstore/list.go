@@ -29,7 +29,7 @@ func (s *Store) List(ctx context.Context, q atmost.Query) (atmost.Page, error) {
 	defer s.calls.Done()
 	ctx, cancel := s.bound(ctx)
 	defer cancel()
-	rows, err := s.readRows(ctx, look.sql, args...)
+	rows, err := s.readRows(ctx, (*cells).record, look.sql, args...)
 	if err != nil {
 		return atmost.Page{}, err
 	}
@@ -107,7 +107,7 @@ func (s *Store) Settled(ctx context.Context, ids []atmost.ID) ([]atmost.Record, 
 			scopes, keys = append(scopes, id.Scope), append(keys, id.Key)
 		}
 	}
-	rows, err := s.readRows(ctx, s.text.readMany, scopes, keys)
+	rows, err := s.readRows(ctx, (*cells).whole, s.text.readMany, scopes, keys)
 	if err != nil {
 		return nil, err
 	}
@@ -126,8 +126,8 @@ func (s *Store) Settled(ctx context.Context, ids []atmost.ID) ([]atmost.Record, 
 	return settled, nil
 }
 
-// readRows reads any number of rows. Of one that is not there, or makes no sense, it tells the ID.
-func (s *Store) readRows(ctx context.Context, sql string, args ...any) ([]row, error) {
+// readRows reads any number of rows, of which recordOf makes records. Of one that is not there, or makes no sense, it tells the ID.
+func (s *Store) readRows(ctx context.Context, recordOf func(*cells, atmost.ID) (atmost.Record, error), sql string, args ...any) ([]row, error) {
 	var out []row
 	var last pgx.Rows
 	err := s.read(ctx, sql, args, func(rows pgx.Rows) error {
@@ -144,9 +144,9 @@ func (s *Store) readRows(ctx context.Context, sql string, args ...any) ([]row, e
 		}
 		r := row{record: atmost.Record{ID: id}, at: instant(now)}
 		if c.version != nil {
-			record, err := c.record(id)
+			record, err := recordOf(&c, id)
 			if err != nil { // every call that asks for it alone gets the error
-				s.options.Logger.Error("a record cannot be read", "key", id.Digest(), "error", err)
+				s.options.Logger.Error("a record cannot be read", "key_digest", id.Digest(), "error", err)
 			} else {
 				r.version, r.record = *c.version, record
 			}

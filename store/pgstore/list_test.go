@@ -1,8 +1,10 @@
 package pgstore_test
 
 import (
+	"bytes"
 	"fmt"
 	"log/slog"
+	"strings"
 	"testing"
 
 	"github.com/atmost-dev/atmost"
@@ -70,5 +72,33 @@ func TestListBounded(t *testing.T) {
 	}
 	if page, err := s.List(t.Context(), atmost.Query{Key: text(""), Limit: 1}); err != nil || len(page.Records) != 0 {
 		t.Errorf("the empty key, which cannot be: %+v, %v", page, err)
+	}
+}
+
+// TestResultIsMissing: what is to be replayed and is not there is no record, and no part of an answer. What is not replayed is told.
+func TestResultIsMissing(t *testing.T) {
+	url := migrated(t, pgtest.Database(t))
+	var log bytes.Buffer
+	s := newStore(t, url, pgstore.Options{Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	insertCompleted(t, url, `'s'`, `'k' || n`, 1, 2)
+	pgtest.Exec(t, url, `UPDATE atmost_records SET result = NULL WHERE key = 'k1'`, `UPDATE atmost_records SET result = '' WHERE key = 'k2'`)
+	ids := []atmost.ID{{Scope: "s", Key: "k1"}, {Scope: "s", Key: "k2"}}
+	for _, id := range ids {
+		_, looked := s.Lookup(t.Context(), id)
+		_, claimed := s.Apply(t.Context(), id, newClaim())
+		for doing, err := range map[string]error{"look up": looked, "claim": claimed} {
+			if err == nil || atmost.CodeOf(err) != atmost.CodeInternal || !strings.Contains(err.Error(), "its result is missing") {
+				t.Errorf("%s %v: %v", doing, id, err)
+			}
+		}
+	}
+	if settled, err := s.Settled(t.Context(), ids); err != nil || len(settled) != 0 {
+		t.Errorf("settled are %+v, %v", settled, err)
+	}
+	if page, err := s.List(t.Context(), atmost.Query{Limit: 10}); err != nil || len(page.Records) != 2 {
+		t.Errorf("listed are %+v, %v", page, err)
+	}
+	if !strings.Contains(log.String(), "key_digest="+ids[0].Digest()) {
+		t.Errorf("logged is %q", &log)
 	}
 }

@@ -58,7 +58,16 @@ func (c *cells) targets() []any {
 	}
 }
 
-// record makes a record of the cells, which hold a row.
+// whole makes a record of the cells, which hold a row and its result.
+func (c *cells) whole(id atmost.ID) (atmost.Record, error) {
+	r, err := c.record(id)
+	if err == nil && r.State == atmost.Completed && r.NotKept == atmost.Kept && len(r.Result) == 0 {
+		return atmost.Record{}, fmt.Errorf("%w: its result is missing", errCorrupt)
+	}
+	return r, err
+}
+
+// record makes a record of the cells, which hold a row; its result may have been left out.
 func (c *cells) record(id atmost.ID) (atmost.Record, error) {
 	r := atmost.Record{
 		ID: id, Operation: *c.operation, Attempt: uint32(*c.attempt), Fence: *c.fence, Deadline: atmost.Time(*c.deadline),

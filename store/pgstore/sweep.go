@@ -15,7 +15,7 @@ func (s *Store) Sweep(ctx context.Context, limit int) (atmost.Swept, error) {
 	defer s.calls.Done()
 	ctx, cancel := s.bound(ctx)
 	defer cancel()
-	rows, err := s.readRows(ctx, s.text.due, limit)
+	rows, err := s.readRows(ctx, (*cells).record, s.text.due, limit)
 	if err != nil || len(rows) == 0 {
 		return atmost.Swept{}, err
 	}
