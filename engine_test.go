@@ -120,7 +120,10 @@ func (c *tally) events() atmost.Events {
 		Probed:       func(_ atmost.ID, _ string, o atmost.Outcome) { c.add("probed " + o.State.String()) },
 		Panicked:     func(string, any, []byte) { c.add("panicked") },
 		Settled:      func(r atmost.Record, _ *atmost.Actor) { c.add("settled " + r.State.String()) },
-		StoreFailed:  func(doing string, _ error) { c.add("store failed to " + doing) },
+		Changed: func(e atmost.AuditEntry) {
+			c.add(fmt.Sprint("changed ", e.Action, " ", e.Number, " by ", e.Actor.Name))
+		},
+		StoreFailed: func(doing string, _ error) { c.add("store failed to " + doing) },
 		Abandoned: func(_ atmost.ID, _ string, o atmost.State, stored bool) {
 			c.add(fmt.Sprint("abandoned ", o, " ", stored))
 		},

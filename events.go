@@ -31,6 +31,8 @@ type Events struct {
 	Probed func(id ID, operation string, outcome Outcome)
 	// Settled: a probe found out what an unknown attempt did, or by said so, and that is durable.
 	Settled func(r Record, by *Actor)
+	// Changed: a person changed something, and that entry about it is in the audit trail. Settled is told beside it.
+	Changed func(entry AuditEntry)
 	// Panicked: an executor or a prober did.
 	Panicked func(operation string, value any, stack []byte)
 	// Swept: retention ended for so many results and keys.
@@ -84,6 +86,7 @@ func Tee(a, b Events) Events {
 			b.Panicked(operation, value, stack)
 		},
 		Settled:     func(r Record, by *Actor) { a.Settled(r, by); b.Settled(r, by) },
+		Changed:     func(entry AuditEntry) { a.Changed(entry); b.Changed(entry) },
 		Swept:       func(dropped int, forgotten int) { a.Swept(dropped, forgotten); b.Swept(dropped, forgotten) },
 		StoreFailed: func(doing string, err error) { a.StoreFailed(doing, err); b.StoreFailed(doing, err) },
 		Abandoned: func(id ID, operation string, outcome State, stored bool) {
@@ -133,6 +136,9 @@ func (e Events) fill() Events {
 	}
 	if e.Settled == nil {
 		e.Settled = func(Record, *Actor) {}
+	}
+	if e.Changed == nil {
+		e.Changed = func(AuditEntry) {}
 	}
 	if e.Swept == nil {
 		e.Swept = func(int, int) {}

@@ -113,7 +113,7 @@ func (e *Engine) Resolve(ctx context.Context, id ID, event Resolve) (Record, err
 		return Record{}, &Error{Code: CodeInvalidRequest, Message: "the outcome is not completed, failed or not_executed"}
 	}
 	event.Outcome = event.Outcome.whole()
-	r, err := e.change(ctx, id, *event.By, &event)
+	r, err := e.change(ctx, id, *event.By, "resolve", &event)
 	if err == nil {
 		e.events.Settled(r, event.By)
 		e.hub.settle(r)
@@ -124,18 +124,18 @@ func (e *Engine) Resolve(ctx context.Context, id ID, event Resolve) (Record, err
 // Erase drops the result of id, and keeps the key, so that nothing is executed again. Only a result can be erased: else the error
 // is an *Error with CodeStateConflict.
 func (e *Engine) Erase(ctx context.Context, id ID, event Erase) (Record, error) {
-	return e.change(ctx, id, event.By, &event)
+	return e.change(ctx, id, event.By, "erase", &event)
 }
 
 // Forget makes id absent: the next request with it EXECUTES ANEW, whatever was executed before. It exists only for keys
 // whose outcome is known; for others the error is an *Error with CodeStateConflict.
 func (e *Engine) Forget(ctx context.Context, id ID, event Forget) (Record, error) {
-	return e.change(ctx, id, event.By, &event)
+	return e.change(ctx, id, event.By, "forget", &event)
 }
 
 // change has the store make a person's change. It does not depend on ctx once it has begun; what the store does not know to
 // have happened is told as an *Error with CodeStoreUnavailable, and asking again is safe.
-func (e *Engine) change(ctx context.Context, id ID, by Actor, event Event) (Record, error) {
+func (e *Engine) change(ctx context.Context, id ID, by Actor, doing string, event Event) (Record, error) {
 	defer e.calls.leave()
 	if _, open := e.calls.enter(); !open {
 		return Record{}, errClosed
@@ -148,9 +148,17 @@ func (e *Engine) change(ctx context.Context, id ID, by Actor, event Event) (Reco
 	case refusalOf(err) != nil && step.Record.State == Absent:
 		return step.Record, &Error{Code: CodeKeyNotFound, Message: "nothing is stored for this key"}
 	case err != nil:
-		return step.Record, e.refusedWith("the store did not confirm the change: look at the record before you ask again", "resolve", err)
+		return step.Record, e.refusedWith("the store did not confirm the change: look at the record before you ask again", doing, err)
 	}
+	e.audited(step.Audit)
 	return step.Record, nil
+}
+
+// audited tells of what a person changed, if that was anything.
+func (e *Engine) audited(entry *AuditEntry) {
+	if entry != nil {
+		e.events.Changed(*entry)
+	}
 }
 
 // Audit returns a part of the audit trail: see Store.Audit. The error is an *Error.
@@ -161,7 +169,7 @@ func (e *Engine) Audit(ctx context.Context, before uint64, limit int) ([]AuditEn
 	}
 	entries, err := e.store.Audit(ctx, before, min(max(limit, 1), MaxPage))
 	if err != nil {
-		return nil, e.refused("list", err)
+		return nil, e.refused("audit", err)
 	}
 	return entries, nil
 }
@@ -191,12 +199,14 @@ func (e *Engine) Admit(ctx context.Context, scopes []string, by Actor) error {
 		return nil
 	}
 	if len(scopes) == 0 {
-		if err := g.AdmitAll(ctx, by); err != nil {
+		entry, err := g.AdmitAll(ctx, by)
+		if e.audited(entry); err != nil {
 			return e.refused("admit", err)
 		}
 	}
 	for _, scope := range scopes {
-		if err := g.Admit(ctx, scope, by); err != nil {
+		entry, err := g.Admit(ctx, scope, by)
+		if e.audited(entry); err != nil {
 			return e.refused("admit", err)
 		}
 	}

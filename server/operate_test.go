@@ -929,28 +929,6 @@ func TestAdminWithoutItsStore(t *testing.T) {
 	o.refuses(o.change(record("", "k")+"/erase", change, 503), atmost.CodeShuttingDown, "")
 }
 
-// The log tells who changed what, but neither keys nor results.
-func TestTheLogOfChanges(t *testing.T) {
-	s, o := operated(t, one(silent))
-	s.execute("order-secret", charge, "Idempotency-Scope", "tenant-secret")
-	s.clock.Advance(time.Second)
-	path := record("tenant-secret", "order-secret")
-	o.change(path+"/resolve", `{"expected_attempt":1,"outcome":"completed","result":"result-secret",`+by+`}`, 200)
-	o.change(path+"/erase", `{`+by+`}`, 200)
-	o.change(path+"/forget", `{`+by+`}`, 200)
-	o.change("/admit", `{"scopes":["tenant-secret"],`+by+`}`, 200)
-	log := s.log.String()
-	digest := atmost.ID{Scope: "tenant-secret", Key: "order-secret"}.Digest()
-	for _, want := range []string{"erased\" key_digest=" + digest, "executed anew\" key_digest=" + digest, `actor=ada reason="the bank says so"`} {
-		if !strings.Contains(log, want) {
-			t.Errorf("the log has no %q:\n%s", want, log)
-		}
-	}
-	if strings.Contains(log, "secret") {
-		t.Errorf("a key, a scope or a result is in the log:\n%s", log)
-	}
-}
-
 // A backup is made where there is a place for it. Why it is not made elsewhere is told; why it failed is only logged.
 func TestBackup(t *testing.T) {
 	_, o := operated(t, config{})

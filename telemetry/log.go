@@ -12,7 +12,7 @@ import (
 )
 
 // Log returns events that log what an operator may have to look after: one line for each execution that did not complete, each
-// lapse, settlement and contradiction, each outcome that is lost, each attempt that was abandoned, and each panic. Failures of the store come in masses, and
+// lapse, settlement and contradiction, each change that a person made, each outcome that is lost, each attempt that was abandoned, and each panic. Failures of the store come in masses, and
 // so do probes in vain: of each kind of the former, and of each operation's of the latter, at most one a second is logged, with
 // how many were not.
 func Log(log *slog.Logger) atmost.Events {
@@ -66,11 +66,16 @@ func Log(log *slog.Logger) atmost.Events {
 			log.Error("an executor or a prober panicked", "operation", operation, "panic", harmless(value), "stack", string(stack))
 		},
 		Settled: func(r atmost.Record, by *atmost.Actor) {
-			if by == nil {
+			if by == nil { // else Changed tells
 				log.Info("an unknown outcome was settled by a probe", record(r)...)
-				return
 			}
-			log.Info("an unknown outcome was settled by a person", append(record(r), "actor", by.Name, "reason", by.Reason)...)
+		},
+		Changed: func(e atmost.AuditEntry) {
+			args := []any{"audit", e.Number, "actor", e.Actor.Name, "reason", e.Actor.Reason}
+			if e.Attempt != 0 {
+				args = append(args, "key_digest", e.ID.Digest(), "operation", e.Operation, "attempt", e.Attempt, "outcome", e.After.String())
+			}
+			log.Info(deeds[e.Action], args...)
 		},
 		StoreFailed: func(doing string, err error) {
 			if missed, now := failures.allow(doing); now {
@@ -84,6 +89,15 @@ func Log(log *slog.Logger) atmost.Events {
 				"key_digest", id.Digest(), "operation", operation, "outcome", outcome.String(), "stored", stored)
 		},
 	}
+}
+
+// deeds are what a person did, in words.
+var deeds = map[atmost.Action]string{
+	atmost.AuditResolve:  "an unknown outcome was settled by a person",
+	atmost.AuditErase:    "a person had a result erased",
+	atmost.AuditForget:   "a person had a key forgotten: it may be executed anew",
+	atmost.AuditAdmit:    "a person had a scope admitted: its keys that were forgotten may be executed anew",
+	atmost.AuditAdmitAll: "a person had all scopes admitted: keys that were forgotten may be executed anew",
 }
 
 func record(r atmost.Record) []any {

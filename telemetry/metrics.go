@@ -39,7 +39,7 @@ type perOperation struct {
 // beforehand begins at 0: here what needs no operation, and for each operation when it is first asked for.
 var (
 	ends  = []atmost.State{atmost.Completed, atmost.Failed, atmost.NotExecuted, atmost.Unknown}
-	tasks = []string{"claim", "finish", "look up", "renew", "list", "sweep", "resolve", "watch", "admit"} // of the store
+	tasks = []string{"claim", "finish", "look up", "renew", "list", "sweep", "resolve", "erase", "forget", "audit", "watch", "admit"} // of the store
 )
 
 func (m *metrics) of(operation string) *perOperation { return m.operations.of(label(operation)) }

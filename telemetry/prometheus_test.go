@@ -48,6 +48,13 @@ func emit(e atmost.Events) {
 	e.Panicked("pay", "payload-7", []byte("goroutine 1"))
 	e.Panicked("pay", divideByZero(), []byte("goroutine 2"))
 	e.Settled(settled, nil)
+	ada := atmost.Actor{Name: "ada", Reason: "ticket"}
+	e.Settled(settled, &ada)
+	for n, action := range []atmost.Action{atmost.AuditResolve, atmost.AuditErase, atmost.AuditForget} {
+		e.Changed(atmost.AuditEntry{Number: uint64(n + 1), Actor: ada, Action: action, ID: id, Operation: "pay", Attempt: 2, After: atmost.Completed})
+	}
+	e.Changed(atmost.AuditEntry{Number: 4, Actor: ada, Action: atmost.AuditAdmit, ID: atmost.ID{Scope: id.Scope}})
+	e.Changed(atmost.AuditEntry{Number: 5, Actor: ada, Action: atmost.AuditAdmitAll})
 	e.Swept(3, 2)
 	e.StoreFailed("finish", errors.New("disk on fire"))
 	e.StoreFailed("finish", errors.New("disk on fire"))
@@ -117,12 +124,15 @@ func TestPrometheus(t *testing.T) {
 		`atmost_requests_total{answer="OPERATION_NOT_CONFIGURED",operation="other"} 1`,
 		`atmost_requests_total{answer="executed",operation="pay"} 1`,
 		`atmost_requests_total{answer="replayed",operation="pay"} 2`,
-		`atmost_settled_total{outcome="completed"} 1`,
+		`atmost_settled_total{outcome="completed"} 2`,
 		`atmost_settled_total{outcome="failed"} 0`,
 		`atmost_settled_total{outcome="not_executed"} 0`,
 		`atmost_store_failures_total{doing="admit"} 0`,
+		`atmost_store_failures_total{doing="audit"} 0`,
 		`atmost_store_failures_total{doing="claim"} 1`,
+		`atmost_store_failures_total{doing="erase"} 0`,
 		`atmost_store_failures_total{doing="finish"} 2`,
+		`atmost_store_failures_total{doing="forget"} 0`,
 		`atmost_store_failures_total{doing="list"} 0`,
 		`atmost_store_failures_total{doing="look up"} 0`,
 		`atmost_store_failures_total{doing="renew"} 0`,

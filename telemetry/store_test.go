@@ -146,9 +146,12 @@ func (watches) Settled(context.Context, []atmost.ID) ([]atmost.Record, error) {
 
 type guards struct{}
 
-func (guards) Guarded() bool                                     { return true }
-func (guards) Admit(context.Context, string, atmost.Actor) error { return nil }
-func (guards) AdmitAll(context.Context, atmost.Actor) error      { return nil }
+func (guards) Guarded() bool { return true }
+func (guards) Admit(context.Context, string, atmost.Actor) (*atmost.AuditEntry, error) {
+	return nil, nil
+}
+
+func (guards) AdmitAll(context.Context, atmost.Actor) (*atmost.AuditEntry, error) { return nil, nil }
 
 type keeps struct{}
 

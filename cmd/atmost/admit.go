@@ -99,14 +99,14 @@ func (p process) admit(ctx context.Context, c config, scopes []string, by atmost
 		return err
 	}
 	if len(scopes) == 0 {
-		if err := guarded.AdmitAll(ctx, by); err != nil {
+		if _, err := guarded.AdmitAll(ctx, by); err != nil {
 			return fmt.Errorf("not admitted: %w", oneLine{err})
 		}
 		_, err := fmt.Fprintln(p.stdout, "admitted all scopes: the store is not guarded any more")
 		return err
 	}
 	for _, scope := range scopes {
-		if err := guarded.Admit(ctx, scope, by); err != nil {
+		if _, err := guarded.Admit(ctx, scope, by); err != nil {
 			return fmt.Errorf("scope %q was not admitted: %w", scope, oneLine{err})
 		}
 		if _, err := fmt.Fprintf(p.stdout, "admitted scope %q; other scopes stay guarded\n", scope); err != nil {

@@ -29,7 +29,7 @@ func (s *Store) Checkpoint(_ context.Context, dir string, by atmost.Actor) error
 	}
 	b := s.db.NewBatch()
 	defer b.Close()
-	if err := s.told(b, atmost.AuditBackup, "", by); err != nil {
+	if _, err := s.told(b, atmost.AuditBackup, "", by); err != nil {
 		return err
 	}
 	if err := s.db.Checkpoint(dir, pebble.WithFlushedWAL()); err != nil {

@@ -60,53 +60,56 @@ func (s *Store) loadGuard() error {
 func (s *Store) Guarded() bool { return s.guard.Load() != nil }
 
 // Admit lifts the guard from one scope. When it returns, that is durable.
-func (s *Store) Admit(_ context.Context, scope string, by atmost.Actor) error {
+func (s *Store) Admit(_ context.Context, scope string, by atmost.Actor) (*atmost.AuditEntry, error) {
 	s.calls.Add(1)
 	defer s.calls.Done()
 	s.guardLatch.take()
 	defer s.guardLatch.drop()
 	g := s.guard.Load()
-	if g == nil {
-		return nil
+	if g == nil || g.admitted[scope] {
+		return nil, nil
 	}
 	b := s.db.NewBatch()
 	defer b.Close()
 	_ = b.Set(admittedKey(scope), nil, nil)
-	if err := s.told(b, atmost.AuditAdmit, scope, by); err != nil {
-		return err
+	entry, err := s.told(b, atmost.AuditAdmit, scope, by)
+	if err != nil {
+		return nil, err
 	}
 	admitted := maps.Clone(g.admitted)
 	admitted[scope] = true
 	s.guard.Store(&guard{since: g.since, admitted: admitted})
-	return nil
+	return entry, nil
 }
 
 // AdmitAll lifts the guard. When it returns, that is durable.
-func (s *Store) AdmitAll(_ context.Context, by atmost.Actor) error {
+func (s *Store) AdmitAll(_ context.Context, by atmost.Actor) (*atmost.AuditEntry, error) {
 	s.calls.Add(1)
 	defer s.calls.Done()
 	s.guardLatch.take()
 	defer s.guardLatch.drop()
 	if s.guard.Load() == nil {
-		return nil
+		return nil, nil
 	}
 	b := s.db.NewBatch()
 	defer b.Close()
 	_ = b.Delete(metaGuard, nil)
 	admitted := rangeOf(admittedKey(""))
 	_ = b.DeleteRange(admitted.LowerBound, admitted.UpperBound, nil)
-	if err := s.told(b, atmost.AuditAdmitAll, "", by); err != nil {
-		return err
+	entry, err := s.told(b, atmost.AuditAdmitAll, "", by)
+	if err != nil {
+		return nil, err
 	}
 	s.guard.Store(nil)
-	return nil
+	return entry, nil
 }
 
-// told commits b, and in the audit trail what a person did who changed no record.
-func (s *Store) told(b *pebble.Batch, action atmost.Action, scope string, by atmost.Actor) error {
+// told commits b, and in the audit trail what a person did who changed no record, and returns that entry.
+func (s *Store) told(b *pebble.Batch, action atmost.Action, scope string, by atmost.Actor) (*atmost.AuditEntry, error) {
 	at, err := s.now()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return s.commitAudited(b, &atmost.AuditEntry{At: at.Now, Actor: by, Action: action, ID: atmost.ID{Scope: scope}})
+	entry := &atmost.AuditEntry{At: at.Now, Actor: by, Action: action, ID: atmost.ID{Scope: scope}}
+	return entry, s.commitAudited(b, entry)
 }

@@ -249,7 +249,7 @@ func TestRestore(t *testing.T) {
 	}
 
 	elsewhere := atmost.ID{Scope: "other", Key: "never"}
-	if err := s.Admit(t.Context(), "s", operator); err != nil {
+	if _, err := s.Admit(t.Context(), "s", operator); err != nil {
 		t.Fatal(err)
 	}
 	reopen := func() {
@@ -265,7 +265,7 @@ func TestRestore(t *testing.T) {
 	if _, err := s.Apply(t.Context(), elsewhere, claim(7)); atmost.CodeOf(err) != atmost.CodeOutcomeUnknown || !s.Guarded() {
 		t.Errorf("another scope was admitted: %v", err)
 	}
-	if err := s.AdmitAll(t.Context(), operator); err != nil || s.Guarded() {
+	if _, err := s.AdmitAll(t.Context(), operator); err != nil || s.Guarded() {
 		t.Errorf("AdmitAll: %v, guarded: %v", err, s.Guarded())
 	}
 	reopen()

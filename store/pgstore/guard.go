@@ -205,7 +205,7 @@ func (s *Store) reinspect(ctx context.Context) error {
 func (s *Store) Guarded() bool { return s.guarded.Load() }
 
 // Admit is described at atmost.Guard. It lifts the guard for all instances.
-func (s *Store) Admit(ctx context.Context, scope string, by atmost.Actor) error {
+func (s *Store) Admit(ctx context.Context, scope string, by atmost.Actor) (*atmost.AuditEntry, error) {
 	return s.admit(ctx, `guard_version = guard_version + 1, audited = audited + 1 WHERE id = 1 AND guarded_since IS NOT NULL
 			AND NOT EXISTS (SELECT FROM atmost_admitted a WHERE a.scope = @entry_scope AND a.since = guarded_since)`,
 		`INSERT INTO atmost_admitted SELECT @entry_scope, guarded_since FROM lifted
@@ -214,7 +214,7 @@ func (s *Store) Admit(ctx context.Context, scope string, by atmost.Actor) error 
 }
 
 // AdmitAll is described at atmost.Guard. It lifts the guard for all instances.
-func (s *Store) AdmitAll(ctx context.Context, by atmost.Actor) error {
+func (s *Store) AdmitAll(ctx context.Context, by atmost.Actor) (*atmost.AuditEntry, error) {
 	return s.admit(ctx, `guarded_since = NULL, guard_version = guard_version + 1, audited = audited + 1
 			WHERE id = 1 AND guarded_since IS NOT NULL`,
 		`DELETE FROM atmost_admitted WHERE EXISTS (SELECT FROM lifted)`,
@@ -257,10 +257,10 @@ func Guard(ctx context.Context, url string, by atmost.Actor, o Options) error {
 	return nil
 }
 
-// admit sets what lifts a guard, if there is one, and with that writes down for which scopes, and who did it.
-func (s *Store) admit(ctx context.Context, set, scopes string, entry atmost.AuditEntry) error {
+// admit sets what lifts a guard, if there is one, and with that writes down for which scopes, and who did it, in an entry that it returns.
+func (s *Store) admit(ctx context.Context, set, scopes string, entry atmost.AuditEntry) (*atmost.AuditEntry, error) {
 	if err := errors.Join(storable(entry.ID, nil), storableActor(entry.Actor)); err != nil {
-		return err
+		return nil, err
 	}
 	s.calls.Add(1)
 	defer s.calls.Done()
@@ -270,18 +270,16 @@ func (s *Store) admit(ctx context.Context, set, scopes string, entry atmost.Audi
 	addTo(args, &entry)
 	n, err := s.run(ctx, statement{
 		sql: s.sql(`WITH lifted AS (UPDATE atmost_meta SET ` + set + ` RETURNING guarded_since, audited), admitted AS (` + scopes + `)
-			` + addEntry + ` FROM lifted c`),
-		args: arguments(args), wrote: anyRow, lockWait: s.options.Timeout / loneLockShare,
+			` + addEntry + ` FROM lifted c RETURNING number, at`),
+		args: arguments(args), scan: func(rows pgx.Rows) error { return rows.Scan(&entry.Number, &entry.At) }, wrote: anyRow, lockWait: s.options.Timeout / loneLockShare,
 	})
 	if err != nil {
-		return failed(err)
+		return nil, failed(err)
 	}
 	if n == 0 { // somebody else lifted it, maybe just now
-		if err := s.replicated(ctx); err != nil {
-			return err
-		}
+		return nil, errors.Join(s.replicated(ctx), s.reinspect(ctx))
 	}
-	return s.reinspect(ctx)
+	return &entry, s.reinspect(ctx)
 }
 
 // withoutIdentity reports whether err says that this server tells no identity, as managed ones may not.

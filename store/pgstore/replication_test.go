@@ -185,13 +185,13 @@ func TestPromoted(t *testing.T) {
 	if _, err := s.Lookup(t.Context(), lost); atmost.CodeOf(err) != atmost.CodeOutcomeUnknown {
 		t.Errorf("Lookup: %v", err)
 	}
-	if err := s.Admit(t.Context(), "a", operator); err != nil {
+	if _, err := s.Admit(t.Context(), "a", operator); err != nil {
 		t.Fatal(err)
 	}
 	apply(t, other, lost, newClaim())
 	apply(t, other, free, newClaim())
 	refused(s, atmost.ID{Scope: "b", Key: "lost"})
-	if err := other.AdmitAll(t.Context(), operator); err != nil {
+	if _, err := other.AdmitAll(t.Context(), operator); err != nil {
 		t.Fatal(err)
 	}
 	apply(t, s, atmost.ID{Scope: "b", Key: "lost"}, newClaim())

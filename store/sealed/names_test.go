@@ -326,7 +326,7 @@ func TestAdmittedScope(t *testing.T) {
 	inner = openPebble(t, clock, fs)
 	s := openOver(t, inner, Options{})
 	defer s.Close()
-	if err := s.(atmost.Guard).Admit(t.Context(), "s", person); err != nil {
+	if _, err := s.(atmost.Guard).Admit(t.Context(), "s", person); err != nil {
 		t.Fatal(err)
 	}
 	if step, err := s.Apply(t.Context(), someID, claim(1)); atmost.CodeOf(err) != atmost.CodeOutcomeUnknown || step.Changed {
@@ -335,7 +335,7 @@ func TestAdmittedScope(t *testing.T) {
 	if step := w.ok(s, known, claim(2)); step.Changed || !bytes.Equal(step.Record.Result, result) {
 		t.Errorf("what is known is answered with %+v", step)
 	}
-	if err := s.(atmost.Guard).Admit(t.Context(), "", person); err != nil {
+	if _, err := s.(atmost.Guard).Admit(t.Context(), "", person); err != nil {
 		t.Fatal(err)
 	}
 	if step := w.ok(s, someID, claim(1)); !step.Changed {

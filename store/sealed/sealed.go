@@ -236,19 +236,19 @@ func (s *store) Guarded() bool {
 }
 
 // Admit is described at atmost.Guard.
-func (s *store) Admit(ctx context.Context, scope string, by atmost.Actor) error {
+func (s *store) Admit(ctx context.Context, scope string, by atmost.Actor) (*atmost.AuditEntry, error) {
 	if g, ok := s.Store.(atmost.Guard); ok {
 		return g.Admit(ctx, scope, by)
 	}
-	return nil
+	return nil, nil
 }
 
 // AdmitAll is described at atmost.Guard.
-func (s *store) AdmitAll(ctx context.Context, by atmost.Actor) error {
+func (s *store) AdmitAll(ctx context.Context, by atmost.Actor) (*atmost.AuditEntry, error) {
 	if g, ok := s.Store.(atmost.Guard); ok {
 		return g.AdmitAll(ctx, by)
 	}
-	return nil
+	return nil, nil
 }
 
 // watching is the Watcher of a store; inner is nil if that is none.

@@ -529,12 +529,14 @@ func (s sharedBy) Settled(ctx context.Context, ids []atmost.ID) (settled []atmos
 
 func (s *guarded) Guarded() bool { return len(s.scopes) == 0 }
 
-func (s *guarded) Admit(_ context.Context, scope string, _ atmost.Actor) error {
+func (s *guarded) Admit(_ context.Context, scope string, _ atmost.Actor) (*atmost.AuditEntry, error) {
 	s.scopes = append(s.scopes, scope)
-	return nil
+	return &atmost.AuditEntry{ID: atmost.ID{Scope: scope}}, nil
 }
 
-func (s *guarded) AdmitAll(ctx context.Context, by atmost.Actor) error { return s.Admit(ctx, "*", by) }
+func (s *guarded) AdmitAll(ctx context.Context, by atmost.Actor) (*atmost.AuditEntry, error) {
+	return s.Admit(ctx, "*", by)
+}
 
 // TestOptionalInterfaces: an engine sees of a store what it has, and no more.
 func TestOptionalInterfaces(t *testing.T) {
@@ -563,14 +565,22 @@ func TestOptionalInterfaces(t *testing.T) {
 		if isKeyed && keyed.Secret() != c.store.(atmost.Keyed).Secret() {
 			t.Error("the secret is another")
 		}
-		if g := s.(atmost.Guard); g.Guarded() || g.Admit(t.Context(), "s", person) != nil || g.AdmitAll(t.Context(), person) != nil {
+		g := s.(atmost.Guard)
+		one, err := g.Admit(t.Context(), "s", person)
+		all, failed := g.AdmitAll(t.Context(), person)
+		if g.Guarded() || one != nil || all != nil || err != nil || failed != nil {
 			t.Error("a store that is no guard is one")
 		}
 	}
 	g := &guarded{Store: inner}
 	s := openOver(t, g, Options{}).(atmost.Guard)
-	if !s.Guarded() || s.Admit(t.Context(), "x", person) != nil || s.Guarded() || s.AdmitAll(t.Context(), person) != nil {
+	if !s.Guarded() {
 		t.Error("the guard is lost")
+	}
+	one, err := s.Admit(t.Context(), "x", person)
+	all, failed := s.AdmitAll(t.Context(), person)
+	if s.Guarded() || one == nil || one.ID.Scope != "x" || all == nil || err != nil || failed != nil {
+		t.Errorf("admitted are %+v, %v, and %+v, %v", one, err, all, failed)
 	}
 	if !slices.Equal(g.scopes, []string{"x", "*"}) {
 		t.Errorf("admitted %v", g.scopes)
