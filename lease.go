@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"time"
+	"unicode/utf8"
 )
 
 // Limits of the time that a client's lease is asked for.
@@ -247,15 +248,23 @@ func (e *Engine) Renew(ctx context.Context, id ID, token Token, lease time.Durat
 // any more; nil counts as null. It is accepted also when the lease is over, as long as the outcome is not known otherwise, and
 // again when it is repeated. The Answer is what every later request for the key gets, and so is its error.
 //
-// Another outcome under the same token is CodeAlreadyFinished; a token that is not the newest attempt's is CodeLeaseLost, and
-// remembered as a contradiction if that attempt had been taken for not executed.
+// A result that is no JSON is CodeInvalidRequest. Another outcome under the same token is CodeAlreadyFinished; a token that is not
+// the newest attempt's is CodeLeaseLost, and remembered as a contradiction if that attempt had been taken for not executed.
 func (e *Engine) Complete(ctx context.Context, id ID, token Token, result []byte) (Answer, error) {
+	if result != nil && !validJSON(result) {
+		return Answer{}, errResult
+	}
 	a, err := e.report(ctx, id, token, Outcome{State: Completed, Result: result})
 	if err == nil {
 		err = a.Record.Err()
 	}
 	return a, err
 }
+
+var errResult = &Error{Code: CodeInvalidRequest, Message: "the result is not one JSON value in UTF-8"}
+
+// validJSON reports whether b is one JSON value in UTF-8, so that it can be replayed as a part of any other.
+func validJSON(b []byte) bool { return utf8.Valid(b) && json.Valid(b) }
 
 // Fail reports that the attempt that holds token did not complete, by the same rules as Complete. A nil error means that the
 // report was accepted; the Answer's record says what follows from it. By the operation's policy an attempt of which nothing

@@ -127,6 +127,9 @@ func TestAClientsResultMayBeNothing(t *testing.T) {
 		if string(a.Record.Result) != "null" {
 			b.Errorf("the result is %q", a.Record.Result)
 		}
+		for _, result := range []string{"", "{", `1 2`, "\"\xff\""} {
+			b.completes("k", l.Token, result, atmost.CodeInvalidRequest, atmost.Absent)
+		}
 		pass(time.Hour)
 		b.completes("k", l.Token, "null", atmost.CodeResultNotKept, atmost.Completed)
 	})

@@ -381,7 +381,10 @@ func TestAClassifierCountsForAllCalls(t *testing.T) {
 
 // TestAVerdictOfAnotherCallIsNone: of what a function did itself, an inner call's error says nothing.
 func TestAVerdictOfAnotherCallIsNone(t *testing.T) {
-	for _, verdict := range []func(error) error{atmost.FailedBecause, atmost.NotExecutedBecause} {
+	twice := func(err error) error {
+		return atmost.NotExecutedBecause(fmt.Errorf("again: %w", atmost.FailedBecause(err)))
+	}
+	for _, verdict := range []func(error) error{atmost.FailedBecause, atmost.NotExecutedBecause, twice} {
 		inEachMode(t, atmost.Operation{}, func(j *job) {
 			result, err := j.once(func(ctx context.Context, _ atmost.Attempt) (string, error) {
 				return atmost.Once(ctx, j.claimer, workCall("inner"), returns("", verdict(errors.New("inner"))))

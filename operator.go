@@ -112,6 +112,9 @@ func (e *Engine) Resolve(ctx context.Context, id ID, event Resolve) (Record, err
 	if !event.Outcome.State.Final() && event.Outcome.State != NotExecuted {
 		return Record{}, &Error{Code: CodeInvalidRequest, Message: "the outcome is not completed, failed or not_executed"}
 	}
+	if event.Outcome.Result != nil && !validJSON(event.Outcome.Result) {
+		return Record{}, errResult
+	}
 	event.Outcome = event.Outcome.whole()
 	r, err := e.change(ctx, id, *event.By, "resolve", &event)
 	if err == nil {

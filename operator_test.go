@@ -162,6 +162,10 @@ func TestResolvingByHand(t *testing.T) {
 			_, err := resolve("e", 1, atmost.Outcome{State: state})
 			d.refused(err, atmost.CodeInvalidRequest)
 		}
+		for _, state := range []atmost.State{atmost.Completed, atmost.Failed} {
+			_, err := resolve("e", 1, atmost.Outcome{State: state, Result: []byte(`{"n":`)})
+			d.refused(err, atmost.CodeInvalidRequest)
+		}
 		_, err = d.Resolve(d.Context(), key("e"), atmost.Resolve{Attempt: 1, Outcome: atmost.Outcome{State: atmost.Completed}})
 		d.refused(err, atmost.CodeInvalidRequest)
 		_, err = d.Resolve(d.Context(), key("e"), atmost.Resolve{Attempt: 1, Outcome: atmost.Outcome{State: atmost.Completed}, By: &atmost.Actor{Name: "ada"}})

@@ -40,7 +40,8 @@ const (
 	maxMessage = 1000
 )
 
-// failureOf reports an error that a function ended with, and returns that error without its verdict.
+// failureOf reports an error that a function ended with, and returns that error without any verdict: it says nothing of whatever call
+// the caller may make it the end of.
 func failureOf(err error, classify func(error) Executed) (Failure, error) {
 	f := Failure{Executed: ExecutedUnknown, Message: cmp.Or(bounded(err.Error(), maxMessage), "no reason was given")}
 	var said Failure
@@ -49,7 +50,10 @@ func failureOf(err error, classify func(error) Executed) (Failure, error) {
 	var v *verdict
 	switch {
 	case errors.As(err, &v):
-		f.Executed, err = v.executed, v.err
+		f.Executed = v.executed
+		for errors.As(err, &v) {
+			err = v.err
+		}
 	case classify != nil:
 		if e := classify(err); e == ExecutedYes || e == ExecutedNo {
 			f.Executed = e
