@@ -154,7 +154,8 @@ func (e *Renew) apply(r Record, now Time) (Step, error) {
 
 // Finish reports how the attempt that holds Token ended. It is repeated when its answer was lost.
 type Finish struct {
-	Token   Token
+	Token Token
+	// Outcome, if it is Completed, has a Result, or its NotKept tells why not: a store takes a record without either for corrupt.
 	Outcome Outcome
 	// Claimed is the record that the claim with Token was answered with, if the reporter still has it. It decides nothing: a store
 	// may make the record that it answers with of it, instead of reading what it holds.
@@ -212,7 +213,7 @@ func (e *Finish) stale(r Record, now Time) (Step, error) {
 type Resolve struct {
 	// Attempt is the one that was looked into: another is not settled by it.
 	Attempt uint32
-	// Outcome is Completed, Failed or NotExecuted.
+	// Outcome is Completed, Failed or NotExecuted, as in Finish.
 	Outcome Outcome
 	// Settle is how long after the end of the lease a NotExecuted is believed at the earliest: until then the attempt may
 	// still be on its way. Sooner it is refused with CodeOutcomeUnknown.

@@ -156,7 +156,7 @@ func (s *store) agree(ctx context.Context) error {
 		Policy: atmost.Policy{ExecutedBy: atmost.ByClient, ResultRetention: atmost.MaxRetention, KeyRetention: atmost.MaxRetention},
 	})
 	if err == nil && !step.Record.State.Final() {
-		step, err = s.Store.Apply(ctx, marker, &atmost.Finish{Token: markerToken, Outcome: atmost.Outcome{State: atmost.Completed}})
+		step, err = s.Store.Apply(ctx, marker, &atmost.Finish{Token: markerToken, Outcome: atmost.Outcome{State: atmost.Completed, Result: []byte("null")}})
 	}
 	switch code := atmost.CodeOf(err); {
 	case code == atmost.CodeOperationMismatch:
