@@ -113,7 +113,7 @@ func TestSharedStoreAway(t *testing.T) {
 	r.execute(t, "before", request).want(t, 503, "STORE_UNAVAILABLE")
 	r.log.wait(t, "the database cannot be used")
 	r.get(t, listenerAdmin, "/readyz").want(t, 200, "ready")
-	r.get(t, listenerAdmin, "/readyz?verbose").want(t, 200, "[!] store: ")
+	r.get(t, listenerAdmin, "/readyz?verbose").want(t, 200, "[!] store: nothing listens where the database should; the log has more\n")
 	r.get(t, listenerAdmin, "/metrics").want(t, 200, "atmost_store_up 0")
 
 	if err := cluster.Start(); err != nil {

@@ -26,8 +26,8 @@ func (p *program) storeCheck() server.Check {
 	if s, ok := p.store.(*pgstore.Store); ok {
 		return server.Check{Name: "store", Informs: true, Ready: func(context.Context) error {
 			switch stats := s.Stats(); {
-			case stats.Down != nil:
-				return oneLine{stats.Down}
+			case stats.Down != "":
+				return errors.New(stats.Down + "; the log has more")
 			case stats.Guarded:
 				return errGuarded
 			}

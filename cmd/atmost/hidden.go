@@ -69,12 +69,16 @@ func (p *program) renewKeys() {
 		return
 	}
 	keys, err := sealed.ReadKeys(p.config.EncryptionKeyFile)
+	var gone []string
 	if err == nil {
-		err = p.ring.Set(keys)
+		gone, err = p.ring.Set(keys)
 	}
 	if err != nil {
 		p.log.Error("the encryption keys were not replaced, those from before stay in use", "error", err)
 		return
 	}
 	p.log.Info("the encryption keys were read again", "keys", keys.IDs())
+	if len(gone) > 0 {
+		p.log.Warn("encryption keys are gone from the file: results that they encrypted cannot be opened until they are back", "gone", gone)
+	}
 }

@@ -111,6 +111,11 @@ func TestHidden(t *testing.T) {
 	r.signals <- syscall.SIGHUP
 	r.log.wait(t, "the encryption keys were read again")
 	r.execute(t, key, request).want(t, 200, first.body)
+	keyFile(t, keys, "b "+secret(2))
+	r.signals <- syscall.SIGHUP
+	if gone := r.log.wait(t, "encryption keys are gone from the file: results that they encrypted cannot be opened until they are back"); !strings.Contains(gone.text, `"level":"WARN"`) || !strings.Contains(gone.text, `"gone":["a"]`) {
+		t.Errorf("the log says %s", gone.text)
+	}
 	r.end(t)
 	if n := len(up.arrived); n != 3 {
 		t.Errorf("%d effects, want 3", n)

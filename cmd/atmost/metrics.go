@@ -63,7 +63,7 @@ const guardedHelp = "1 while new keys are refused, as the store may have forgott
 
 func observePostgres(registry *prometheus.Registry, stats func() pgstore.Stats) {
 	gauge := storeGauges(registry, stats)
-	gauge("up", "1 while the database can be used.", func(s pgstore.Stats) float64 { return truth(s.Down == nil) })
+	gauge("up", "1 while the database can be used.", func(s pgstore.Stats) float64 { return truth(s.Down == "") })
 	gauge("guarded", guardedHelp, func(s pgstore.Stats) float64 { return truth(s.Guarded) })
 	gauge("connections", "Connections to the database in use.", func(s pgstore.Stats) float64 { return float64(s.Connections) })
 	gauge("connections_max", "How many connections to the database there may be.", func(s pgstore.Stats) float64 { return float64(s.MaxConnections) })

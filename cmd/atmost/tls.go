@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -92,13 +93,34 @@ func (c *certificates) make(pems [3][]byte) (*tls.Config, error) {
 	if c.files.ClientCA == "" {
 		return made, nil
 	}
-	made.ClientCAs = x509.NewCertPool()
-	if !made.ClientCAs.AppendCertsFromPEM(pems[2]) {
-		return nil, fmt.Errorf("there is no certificate in %s", c.files.ClientCA)
+	if made.ClientCAs, err = authorities(pems[2]); err != nil {
+		return nil, fmt.Errorf("%s: %w", c.files.ClientCA, err)
 	}
 	made.ClientAuth = tls.RequireAndVerifyClientCert
 	made.SessionTicketsDisabled = true // no session lets in a client that has expired since, or whose authority was taken out
 	return made, nil
+}
+
+// authorities are the certificates in a PEM file, in which there is nothing else: who is let in must not depend on what was skipped.
+func authorities(file []byte) (*x509.CertPool, error) {
+	const begin = "-----BEGIN "
+	pool := x509.NewCertPool()
+	_, blocks, found := bytes.Cut(file, []byte(begin))
+	if !found {
+		return nil, errors.New("there is no certificate in it")
+	}
+	for i, text := range bytes.Split(blocks, []byte(begin)) {
+		block, _ := pem.Decode(append([]byte(begin), text...))
+		if block == nil {
+			return nil, fmt.Errorf("block %d in it is damaged", i+1)
+		}
+		certificate, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return nil, fmt.Errorf("block %d in it, a %s, is not a certificate", i+1, block.Type)
+		}
+		pool.AddCert(certificate)
+	}
+	return pool, nil
 }
 
 // config is for the listener: each connection gets what is current when it begins.

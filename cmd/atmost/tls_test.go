@@ -20,6 +20,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -432,10 +433,14 @@ func TestTLSFiles(t *testing.T) {
 	a := newAuthority(t)
 	p, other := a.issue(time.Hour), a.issue(time.Hour)
 	files := newCertificateFiles(t, p, a.pem())
+	broken := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: []byte("none")})
 	for want, f := range map[string]func() tlsFiles{
 		"the file /none.pem cannot be read: no such file": func() tlsFiles { return tlsFiles{Cert: "/none.pem", Key: files.Key} },
 		"are no certificate and its key":                  func() tlsFiles { return newCertificateFiles(t, pair{p.cert, other.key}, nil).tlsFiles },
-		"there is no certificate in":                      func() tlsFiles { return newCertificateFiles(t, p, p.key).tlsFiles },
+		"ca.pem: there is no certificate in it":           func() tlsFiles { return newCertificateFiles(t, p, []byte("none")).tlsFiles },
+		"ca.pem: block 2 in it, a PRIVATE KEY, is not":    func() tlsFiles { return newCertificateFiles(t, p, slices.Concat(a.pem(), p.key)).tlsFiles },
+		"ca.pem: block 1 in it, a CERTIFICATE, is not":    func() tlsFiles { return newCertificateFiles(t, p, slices.Concat(broken, a.pem())).tlsFiles },
+		"ca.pem: block 2 in it is damaged":                func() tlsFiles { return newCertificateFiles(t, p, slices.Concat(a.pem(), a.pem()[:99])).tlsFiles },
 	} {
 		_, err := newCertificates("public", f(), newJournal().logger())
 		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "BEGIN") {

@@ -1,9 +1,13 @@
 package pgstore
 
 import (
+	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"net"
 	"strings"
+	"syscall"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
@@ -29,6 +33,9 @@ const (
 	connectionProblems = "08"
 	diskFull           = "53100"
 	plainWarning       = "01000"
+	noDatabase         = "3D000"
+	tooManyConnections = "53300"
+	accessRefused      = "28"
 )
 
 // fate is what a statement's error says of the statement.
@@ -108,4 +115,46 @@ func lost(err error) bool {
 		return f == ambiguous
 	}
 	return err != nil && !errors.Is(err, errNotSent) && !errors.Is(err, errCorrupt)
+}
+
+// unfit is the error about a server that cannot be relied on. Its words tell neither where that is nor who uses it.
+type unfit string
+
+func (u unfit) Error() string { return string(u) }
+
+// causeOf says in words why the database cannot be used, without what tells where it is or who uses it; "" if there is no error.
+func causeOf(err error) string {
+	own, refused := unfit(""), (*pgconn.PgError)(nil)
+	host, certificate := (*net.DNSError)(nil), (*tls.CertificateVerificationError)(nil)
+	switch {
+	case err == nil:
+		return ""
+	case errors.As(err, &own):
+		return string(own)
+	case errors.As(err, &refused):
+		return refusal(refused.Code)
+	case errors.As(err, &host):
+		return "the database's host is not found"
+	case errors.As(err, &certificate):
+		return "the database's certificate is not accepted"
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return "nothing listens where the database should"
+	case pgconn.Timeout(err), errors.Is(err, context.DeadlineExceeded):
+		return "the database does not answer in time"
+	}
+	return "the database cannot be reached"
+}
+
+func refusal(code string) string {
+	switch {
+	case strings.HasPrefix(code, accessRefused):
+		return "the database does not let the service in"
+	case code == noDatabase:
+		return "the server has no such database"
+	case code == tooManyConnections:
+		return "the server takes no more connections"
+	case code == cannotConnectNow, code == adminShutdown:
+		return "the server is starting or shutting down"
+	}
+	return "the database refuses what it is asked, with SQLSTATE " + code
 }

@@ -95,13 +95,13 @@ func (s *Store) reliable(v server) error {
 	off := v.fsync == "off" || v.commit == "off" || v.commit == "local" && v.synchronous
 	switch {
 	case v.recovering:
-		return errors.New("the server is in recovery: a standby, or not yet promoted")
+		return unfit("the server is in recovery: a standby, or not yet promoted")
 	case v.readOnly:
-		return errors.New("the server, or this role's default, is read-only")
+		return unfit("the server, or this role's default, is read-only")
 	case v.isolation != "read committed":
-		return fmt.Errorf("transactions are %s here, and a pooler keeps that from being changed: set default_transaction_isolation of the role or the database to 'read committed'", v.isolation)
+		return unfit(fmt.Sprintf("transactions are %s here, and a pooler keeps that from being changed: set default_transaction_isolation of the role or the database to 'read committed'", v.isolation))
 	case off && !s.options.UnsafeDurability:
-		return fmt.Errorf("the server acknowledges what it can lose (fsync is %s, synchronous_commit is %s, a synchronous standby is configured: %t): the promise cannot be kept; set both to on, or accept that with --unsafe-durability", v.fsync, v.commit, v.synchronous)
+		return unfit(fmt.Sprintf("the server acknowledges what it can lose (fsync is %s, synchronous_commit is %s, a synchronous standby is configured: %t): the promise cannot be kept; set both to on, or accept that with --unsafe-durability", v.fsync, v.commit, v.synchronous))
 	}
 	return nil
 }
@@ -131,9 +131,9 @@ func (s *Store) identify(ctx context.Context, conn *pgx.Conn, v server) error {
 			v.identity(), v.timeline, v.synchronous, known.system)
 		return err
 	case v.system == "" && known.system != v.identity() && strings.HasSuffix(known.system, "/"+v.database):
-		return errors.New("this role may not execute pg_control_system() any more, so nobody can tell whether this still is the same server: grant it, or use the role that was used before")
+		return unfit("this role may not execute pg_control_system() any more, so nobody can tell whether this still is the same server: grant it, or use the role that was used before")
 	case known.system != v.identity():
-		return fmt.Errorf("this database is a copy, or was restored (server and database are %s, they were %s): what happened in the first since then is not known; if that is not used any more, run: atmost guard", v.identity(), known.system)
+		return fmt.Errorf("%w (server and database are %s, they were %s)", errCopy, v.identity(), known.system)
 	case known.timeline != v.timeline:
 		return s.replaced(ctx, conn, known, v)
 	case known.synchronous != v.synchronous:
@@ -142,6 +142,8 @@ func (s *Store) identify(ctx context.Context, conn *pgx.Conn, v server) error {
 	}
 	return nil
 }
+
+const errCopy = unfit("this database is a copy, or was restored: what happened in the first since then is not known; if that is not used any more, run: atmost guard")
 
 // unknownSystem stands for that of a server that does not tell it.
 const unknownSystem = "unknown"

@@ -2,8 +2,9 @@ package pgstore
 
 // Stats are figures for operators.
 type Stats struct {
-	// Down is why the database cannot be used, nil while it can: what the look at it found that is taken every second.
-	Down error
+	// Down is why the database cannot be used, "" while it can: what the look at it found that is taken every second, without what tells
+	// where the database is or who uses it. Options.Logger was told all of it.
+	Down string
 	// Guarded tells what Store.Guarded does.
 	Guarded bool
 	// Connections are those in use, MaxConnections how many there may be.
@@ -15,7 +16,7 @@ func (s *Store) Stats() Stats {
 	pool := s.pool.Stat()
 	out := Stats{Guarded: s.Guarded(), Connections: int(pool.AcquiredConns()), MaxConnections: int(pool.MaxConns())}
 	if down := s.down.Load(); down != nil {
-		out.Down = *down
+		out.Down = causeOf(*down)
 	}
 	return out
 }

@@ -135,15 +135,21 @@ func NewRing(keys *Keys) *Ring {
 	return r
 }
 
-// Set replaces the keys. What is sealed by one that the new ones lack cannot be opened until it is back. One that has the id of
-// another, which is in force, is refused, and nothing is replaced: what that has sealed would be lost without anybody noticing.
-func (r *Ring) Set(keys *Keys) error {
+// Set replaces the keys, and returns the ids of those that are gone: what is sealed by one of them cannot be opened until it is back.
+// One that has the id of another, which is in force, is refused, and nothing is replaced: what that has sealed would be lost without
+// anybody noticing. It is not called concurrently with itself.
+func (r *Ring) Set(keys *Keys) (gone []string, err error) {
 	now := r.keys.Load()
 	for id, k := range keys.byID {
 		if before := now.byID[id]; before != nil && !hmac.Equal(before.sealing, k.sealing) {
-			return fmt.Errorf("the key %s is not the one that had this id until now; give the new one an id of its own", id)
+			return nil, fmt.Errorf("the key %s is not the one that had this id until now; give the new one an id of its own", id)
 		}
 	}
 	r.keys.Store(keys)
-	return nil
+	for _, id := range now.ids {
+		if keys.byID[id] == nil {
+			gone = append(gone, id)
+		}
+	}
+	return gone, nil
 }

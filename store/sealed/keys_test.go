@@ -80,14 +80,23 @@ func TestReadKeys(t *testing.T) {
 // TestSet: a key keeps its id for as long as it is in force.
 func TestSet(t *testing.T) {
 	ring := ringOf(t, line("a", 1))
-	if err := ring.Set(keysOf(t, line("b", 2), line("a", 3))); err == nil || !strings.Contains(err.Error(), "the key a is not") {
+	if _, err := ring.Set(keysOf(t, line("b", 2), line("a", 3))); err == nil || !strings.Contains(err.Error(), "the key a is not") {
 		t.Errorf("%v", err)
 	}
 	if ids := ring.keys.Load().IDs(); len(ids) != 1 {
 		t.Errorf("what was refused is in force: %v", ids)
 	}
-	if err := ring.Set(keysOf(t, line("b", 2), line("a", 1))); err != nil {
-		t.Error(err)
+	for _, step := range []struct {
+		file string
+		gone []string
+	}{
+		{line("b", 2) + line("a", 1), nil},
+		{line("c", 3) + line("b", 2) + line("a", 1), nil},
+		{line("b", 2), []string{"c", "a"}},
+	} {
+		if gone, err := ring.Set(keysOf(t, step.file)); err != nil || !slices.Equal(gone, step.gone) {
+			t.Errorf("gone are %v, %v, want %v", gone, err, step.gone)
+		}
 	}
 }
 

@@ -200,7 +200,7 @@ func (w *world) ok(s atmost.Store, id atmost.ID, event atmost.Event) atmost.Step
 // rotate replaces the keys in force.
 func (w *world) rotate(lines ...string) {
 	w.Helper()
-	if err := w.ring.Set(keysOf(w, lines...)); err != nil {
+	if _, err := w.ring.Set(keysOf(w, lines...)); err != nil {
 		w.Fatal(err)
 	}
 }
@@ -633,7 +633,7 @@ func TestRace(t *testing.T) {
 						t.Errorf("%T: %+v, %v", event, step, err)
 					}
 				}
-				if err := w.ring.Set(both[i%2]); err != nil {
+				if _, err := w.ring.Set(both[i%2]); err != nil {
 					t.Error(err)
 				}
 			}
