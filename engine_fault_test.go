@@ -323,6 +323,38 @@ func TestADoubleRunIsSeen(t *testing.T) {
 	})
 }
 
+// TestTheFirstCallerIsToldOfItsOwnRequest: a key that was settled, forgotten and claimed for another payload while its attempt ran
+// has an outcome, but not that caller's.
+func TestTheFirstCallerIsToldOfItsOwnRequest(t *testing.T) {
+	inBubble(t, atmost.Operation{Timeout: time.Hour}, atmost.Options{}, func(b *bench) {
+		entered, leave := b.hold(completed("first"))
+		first := b.start(call("k"))
+		<-entered
+		b.clock.jump(2 * time.Hour)
+		r, err := b.Status(b.Context(), atmost.ID{Key: "k"}, 0)
+		if err != nil {
+			b.Fatal(err)
+		}
+		by := atmost.Actor{Name: "ann", Reason: "looked it up"}
+		if _, err := b.Resolve(b.Context(), r.ID, atmost.Resolve{Attempt: r.Attempt, Outcome: atmost.Outcome{State: atmost.NotExecuted}, By: &by}); err != nil {
+			b.Fatal(err)
+		}
+		if _, err := b.Forget(b.Context(), r.ID, atmost.Forget{By: by}); err != nil {
+			b.Fatal(err)
+		}
+		b.target.mu.Lock()
+		b.target.do = func(context.Context, atmost.Attempt) atmost.Outcome { return completed("second") }
+		b.target.mu.Unlock()
+		other := call("k")
+		other.Payload = []byte(`{"amount":2}`)
+		a, err := b.execute(other)
+		b.says(a, err, "", atmost.Completed)
+		close(leave)
+		a, err = first.wait()
+		b.says(a, err, atmost.CodeOutcomeUnknown, atmost.Absent)
+	})
+}
+
 func TestCloseWaitsForTheAttemptsUnderWay(t *testing.T) {
 	inBubble(t, atmost.Operation{}, atmost.Options{}, func(b *bench) {
 		before, err := b.execute(call("before"))

@@ -224,7 +224,11 @@ func (x *execution) wait(ctx context.Context) (Answer, error) {
 	defer timer.Stop()
 	select {
 	case <-x.done:
-		return Answer{Record: x.record}, x.record.Err()
+		r := x.record
+		if sameRequest(r, x.call.Operation, x.claim.Fingerprint) != nil {
+			r = Record{ID: r.ID, Fence: r.Fence} // forgotten while it ran, and maybe claimed for something else
+		}
+		return Answer{Record: r}, r.Err()
 	case <-timer.C:
 	case <-ctx.Done():
 	}
