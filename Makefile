@@ -51,6 +51,14 @@ compare: ## compare with the design that is usually written by hand, on a Postgr
 soak: ## write and expire keys in a PostgreSQL for DURATION (30s)
 	ATMOST_SOAK=$(DURATION) $(GO) test -run '^$$' -bench '^BenchmarkSoak$$' -benchtime 1x -timeout 0 ./store/pgstore
 
+.PHONY: model
+model: ## check the formal model of the protocol in all configurations
+	@notes="$$(mktemp)" || exit 1; out="$$(mktemp)" || exit 1; trap 'rm -f "$$notes" "$$out"' EXIT; mkdir -p docs/proof; status=0; \
+	SKIPPED_TESTS="$$notes" ATMOST_MODEL="$(CURDIR)/docs/proof/model.json" $(GO) test -count 1 -v -timeout 0 ./internal/model >"$$out" 2>&1 || status=$$?; \
+	if [ -s "$$notes" ]; then cat "$$notes"; exit 1; fi; \
+	if [ $$status -ne 0 ]; then cat "$$out"; exit $$status; fi; \
+	grep '^    model_test.go' "$$out"; grep '^model: ' "$$out"
+
 .PHONY: fuzz
 fuzz: ## run each fuzz target for FUZZTIME (30s)
 	@set -e; for pkg in $$($(GO) list $(PKG)); do \
