@@ -6,6 +6,8 @@ GO       ?= go
 TOOL      = $(GO) tool -modfile=tools/go.mod
 TIMEOUT  ?= 10m
 FUZZTIME ?= 30s
+SEEDS    ?= 10000
+FROM     ?= 0
 # How long a soak takes: make soak DURATION=1h
 DURATION ?= 30s
 # Packages to test: make test PKG=./wire
@@ -50,6 +52,10 @@ compare: ## compare with the design that is usually written by hand, on a Postgr
 .PHONY: soak
 soak: ## write and expire keys in a PostgreSQL for DURATION (30s)
 	ATMOST_SOAK=$(DURATION) $(GO) test -run '^$$' -bench '^BenchmarkSoak$$' -benchtime 1x -timeout 0 ./store/pgstore
+
+.PHONY: sim
+sim: ## simulate SEEDS (10000) worlds, beginning with seed FROM (0), and write down what came of them
+	$(GO) test -count 1 -timeout 0 ./internal/simtest -run 'TestSimulation$$' -v -seeds $(SEEDS) -from $(FROM) -figures "$(CURDIR)/docs/proof/sim.json"
 
 .PHONY: model
 model: ## check the formal model of the protocol in all configurations

@@ -16,7 +16,8 @@ func TestWrite(t *testing.T) {
 	tracked := filepath.Join(dir, "tracked")
 	change(t, tracked, "1")
 	for _, args := range [][]string{
-		{"init", "-q"}, {"add", "."},
+		{"init", "-q"},
+		{"add", "."},
 		{"-c", "user.name=n", "-c", "user.email=n@example.org", "commit", "-q", "-m", "m"},
 	} {
 		if out, err := exec.Command("git", append([]string{"-C", dir}, args...)...).CombinedOutput(); err != nil {
