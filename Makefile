@@ -63,7 +63,7 @@ model: ## check the formal model of the protocol in all configurations
 	SKIPPED_TESTS="$$notes" ATMOST_MODEL="$(CURDIR)/docs/proof/model.json" $(GO) test -count 1 -v -timeout 0 ./internal/model >"$$out" 2>&1 || status=$$?; \
 	if [ -s "$$notes" ]; then cat "$$notes"; exit 1; fi; \
 	if [ $$status -ne 0 ]; then cat "$$out"; exit $$status; fi; \
-	grep '^    model_test.go' "$$out"; grep '^model: ' "$$out"
+	grep '^    model_test.go:[0-9]*: [a-z]*:.* states' "$$out"; grep '^model: ' "$$out"
 
 .PHONY: fuzz
 fuzz: ## run each fuzz target for FUZZTIME (30s)
