@@ -26,7 +26,8 @@ type ClaimCall struct {
 	// Lease is how long the right is to last, MinLease to MaxLease.
 	Lease time.Duration
 	// Token is the lease's to be, drawn by the client for this attempt (NewToken). Then a claim whose answer was lost can be repeated,
-	// and gets the same lease. Once that attempt has ended, no claim with its token starts another. The engine draws one if it is zero.
+	// and gets the same lease. Once that attempt has ended, no claim with its token starts another, as long as it is the newest. The engine
+	// draws one if it is zero.
 	Token Token
 }
 
