@@ -43,7 +43,6 @@ type story struct {
 	forgets bool            // an operator asked for it
 	erases  bool
 	starts  map[int64]uint32 // attempt of each fence that was won
-	contras uint32           // the most that has been counted
 	exposed int              // contradicting reports that were answered
 }
 
