@@ -143,7 +143,7 @@ func (s *Store) identify(ctx context.Context, conn *pgx.Conn, v server) error {
 	return nil
 }
 
-const errCopy = unfit("this database is a copy, or was restored: what happened in the first since then is not known; if that is not used any more, run: atmost guard")
+const errCopy = unfit("this database is a copy, or was restored from one: what happened in the first since then is not known; if that is not used any more, run: atmost guard")
 
 // unknownSystem stands for that of a server that does not tell it.
 const unknownSystem = "unknown"
