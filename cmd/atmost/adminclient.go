@@ -262,3 +262,25 @@ func pathOf(id atmost.ID, action string) string {
 	}
 	return path
 }
+
+// paged calls f for what a path lists, page after page, until it has enough. items returns what is on a page, and where the next begins.
+func paged[Page, Item any](
+	ctx context.Context, a *adminAPI, path string, q url.Values, items func(Page) ([]Item, string), f func(Item) (more bool, err error),
+) error {
+	for {
+		var page Page
+		if err := a.get(ctx, path, q, &page); err != nil {
+			return err
+		}
+		all, next := items(page)
+		for _, item := range all {
+			if more, err := f(item); !more || err != nil {
+				return err
+			}
+		}
+		if next == "" {
+			return nil
+		}
+		q.Set("cursor", next)
+	}
+}

@@ -62,21 +62,7 @@ func auditCommand(p process) *cobra.Command {
 // audit calls f for the entries of the audit trail, the newest first, until it has enough of them. It asks for so many at a time.
 func (a *adminAPI) audit(ctx context.Context, atATime int, f func(wire.AdminAuditEntry) (more bool, err error)) error {
 	q := url.Values{"limit": {strconv.Itoa(atATime)}}
-	for {
-		var page wire.AdminAudit
-		if err := a.get(ctx, "/admin/v1/audit", q, &page); err != nil {
-			return err
-		}
-		for _, e := range page.Entries {
-			if more, err := f(e); !more || err != nil {
-				return err
-			}
-		}
-		if page.NextCursor == "" {
-			return nil
-		}
-		q.Set("cursor", page.NextCursor)
-	}
+	return paged(ctx, a, "/admin/v1/audit", q, func(p wire.AdminAudit) ([]wire.AdminAuditEntry, string) { return p.Entries, p.NextCursor }, f)
 }
 
 // How often audit --follow asks for what was added, and for how many entries at a time.

@@ -160,21 +160,7 @@ func (a *adminFlags) operations(ctx context.Context) ([]string, error) {
 func (a *adminAPI) each(ctx context.Context, filter wire.AdminFilter, f func(wire.AdminKey) (more bool, err error)) error {
 	q := queryFor(filter)
 	q.Set("limit", strconv.Itoa(atmost.MaxPage))
-	for {
-		var page wire.AdminKeys
-		if err := a.get(ctx, "/admin/v1/keys", q, &page); err != nil {
-			return err
-		}
-		for _, k := range page.Keys {
-			if more, err := f(k); !more || err != nil {
-				return err
-			}
-		}
-		if page.NextCursor == "" {
-			return nil
-		}
-		q.Set("cursor", page.NextCursor)
-	}
+	return paged(ctx, a, "/admin/v1/keys", q, func(p wire.AdminKeys) ([]wire.AdminKey, string) { return p.Keys, p.NextCursor }, f)
 }
 
 func keysListCommand(p process, api *adminFlags) *cobra.Command {
