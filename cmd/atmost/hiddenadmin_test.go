@@ -16,14 +16,7 @@ import (
 func (r *running) instruct(t *testing.T, path, body string) reply {
 	t.Helper()
 	resp, err := r.client.Post("http://"+r.address(listenerAdmin).String()+path, "application/json", strings.NewReader(body))
-	if err != nil {
-		t.Fatal(err)
-	}
-	p, err := read(resp)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return p
+	return answered(t, resp, err)
 }
 
 // listed are the keys that the admin API lists for a query.
@@ -63,14 +56,7 @@ func TestOperatorsOfAHiddenStore(t *testing.T) {
 		}
 		req.Header.Set("Idempotency-Key", key)
 		resp, err := r.client.Do(req)
-		if err != nil {
-			t.Fatal(err)
-		}
-		p, err := read(resp)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return p
+		return answered(t, resp, err)
 	}
 	const by = `"actor":"ada","reason":"ticket 7"`
 

@@ -184,12 +184,5 @@ func (r *running) call(t *testing.T, call, key, body string, headers ...string) 
 		req.Header.Set(headers[i], headers[i+1])
 	}
 	resp, err := r.client.Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	p, err := read(resp)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return p
+	return answered(t, resp, err)
 }

@@ -108,6 +108,12 @@ func (r *running) execute(t *testing.T, key, body string) reply {
 func (r *running) get(t *testing.T, listener, path string) reply {
 	t.Helper()
 	resp, err := r.client.Get("http://" + r.address(listener).String() + path)
+	return answered(t, resp, err)
+}
+
+// answered reads what a request was answered, which it has to be.
+func answered(t *testing.T, resp *http.Response, err error) reply {
+	t.Helper()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -211,7 +211,7 @@ func (j *judge) final(s *story, r atmost.Record, final string) {
 // compare holds an answer to the one that came before it was asked for. The caller holds the lock.
 func (j *judge) compare(s *story, r atmost.Record, now sight) {
 	was, key := s.floor, r.ID.Key
-	mayExpire := s.forgets || j.w.operationOf(key) == brief
+	mayExpire := j.w.mayExpire(key)
 	switch {
 	case was.fence == 0:
 	case now.absent && !was.absent && !mayExpire:
@@ -238,7 +238,7 @@ func (j *judge) closing(k key, r atmost.Record) {
 	if r.State == atmost.Processing {
 		j.complainLocked(k.id.Key, "I6: in the end attempt %d still is processing", r.Attempt)
 	}
-	if s.forgets || k.operation == brief {
+	if j.w.mayExpire(k.id.Key) {
 		return // what there was is forgotten, as it may be
 	}
 	had := map[uint32]effect{}

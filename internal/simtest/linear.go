@@ -102,7 +102,7 @@ func (h *history) end(op int, r atmost.Record, code atmost.Code) {
 // lives is how often a key was used anew, as far as anybody saw.
 func (w *world) lives(name string) int { return max(1, len(w.judge.story(name).lives)) }
 
-// mayExpire tells of a key that may be forgotten within a world.
+// mayExpire tells of a key that may be forgotten within a world. Within one the caller holds the judge's lock.
 func (w *world) mayExpire(name string) bool {
 	return w.operationOf(name) == brief || w.judge.story(name).forgets
 }

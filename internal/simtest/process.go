@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -190,7 +191,7 @@ const (
 
 func (p *process) operations() (map[string]atmost.Operation, error) {
 	u, err := upstream.New(upstream.Config{
-		URL: "http://bank/do", Transport: p.network, ForwardKey: upstream.ForwardOriginal, NotExecutedStatus: []int{http429}, ProbeURL: "http://bank/effects/{key}/{attempt}",
+		URL: "http://bank/do", Transport: p.network, ForwardKey: upstream.ForwardOriginal, NotExecutedStatus: []int{http.StatusTooManyRequests}, ProbeURL: "http://bank/effects/{key}/{attempt}",
 	})
 	if err != nil {
 		return nil, err
@@ -209,8 +210,6 @@ func (p *process) operations() (map[string]atmost.Operation, error) {
 	with(leaseRetry, func(o *atmost.Operation) { o.Executor, o.OnUnknown = nil, atmost.RetryUnknown })
 	return all, nil
 }
-
-const http429 = 429
 
 // observed is the store as the engine sees it. The judge sees each answer that it gives; a dead process gets none. Each call begins
 // and ends a little late, by its own measure, so that no two of them meet by chance in an order that Go's scheduler decides.
