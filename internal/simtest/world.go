@@ -169,29 +169,23 @@ func (w *world) serve() {
 	for life := 0; ; life++ {
 		p := w.newProcess(life, disk)
 		started := make(chan error, 1)
-		remains.Go(func() {
-			err := p.start()
-			started <- err
-		})
-		over := false
+		remains.Go(func() { started <- p.start() })
 		select {
-		case <-p.died:
-			w.bury(p, started, &remains)
+		case <-p.died: // before it had started
+			remains.Go(func() {
+				<-started
+				p.stop()
+			})
 		case err := <-started:
-			if p.isDead() {
-				started <- err
-				w.bury(p, started, &remains)
-				break
-			}
-			if err != nil {
+			switch {
+			case p.isDead():
+				remains.Go(p.stop)
+			case err != nil:
 				w.failedToStart(p, err)
-				break
+			case w.live(p, &remains):
+				w.end(p)
+				return
 			}
-			over = w.live(p, &remains)
-		}
-		if over {
-			w.end(p)
-			return
 		}
 		if p.isDead() {
 			disk = p.left
@@ -215,17 +209,8 @@ func (w *world) newProcess(life int, d *disk) *process {
 	if !w.calm.Load() && life < len(w.plan.faults) {
 		p.plan = w.plan.faults[life]
 	}
-	d.before = p.before
-	d.avail = func() uint64 { return w.free() }
+	d.before, d.avail = p.before, w.free
 	return p
-}
-
-// bury waits, in the background, until nothing is left of a dead process.
-func (w *world) bury(p *process, started chan error, remains *sync.WaitGroup) {
-	remains.Go(func() {
-		<-started
-		p.stop()
-	})
 }
 
 // live has clients use the process until it dies, or is stopped in an orderly way, or the world is over, which it reports.

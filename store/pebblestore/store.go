@@ -1,11 +1,12 @@
 // Package pebblestore keeps records in a directory of one machine, through the embedded key-value store Pebble. One process uses
 // a directory at a time.
 //
-// What is answered has been synced to disk, together with all that was answered before. What the disk then does to the inside of
-// a file is found by the checksums of Pebble's blocks and log chunks, and reported as an error, with one exception: damage within the
-// last 32 KiB of the newest log looks like a crash in the middle of a write, and what follows it there is forgotten. That a log is missing or was cut is
-// not noticed either: what it held is forgotten. What is forgotten would be executed again. So the files of a directory are never to be removed, nor
-// copied one by one; Checkpoint makes a copy that is whole.
+// What is answered has been synced to disk, together with all that was answered before. What the disk then does to the
+// inside of a file is found by the checksums of Pebble's blocks and log chunks, and reported as an error, with one
+// exception: damage within the last 32 KiB of the newest log looks like a crash in the middle of a write, and what follows
+// it there is forgotten. That a log is missing or was cut is not noticed either: what it held is forgotten. What is forgotten
+// would be executed again. So the files of a directory are never to be removed, nor copied one by one; Checkpoint makes a
+// copy that is whole.
 //
 // The methods return within the time the disk takes: one that hangs keeps them waiting.
 package pebblestore
